@@ -6,6 +6,8 @@
   two jobs (`client.guard.cohort_book`).
 - Each patient is in the test and in a group of each column. So the noise of groups is as much larger as if
   all were one look: a test with groups is at most two looks.
+- Each group has noise of its own: of one that is the whole test, the same noise twice, once larger, would
+  tell the figure without any.
 """
 
 from collections.abc import Mapping
@@ -38,11 +40,18 @@ def bound_and_withhold(
         masked: Whether only a sum over sites is ever seen, whose counts are complete.
     """
     bound(metrics.whole, bounds, bins)
-    of_groups = replace(bounds, beside=1 + len(job.evaluation.groups))
+    if not masked:
+        withhold(metrics.whole, bounds, bins)
     for name in told:
-        bound(metrics.groups[name], of_groups, metrics.bins_of(name, bins) if masked else bins)
-    if masked:
-        return
-    withhold(metrics.whole, bounds, bins)
-    for name in told:
-        withhold(metrics.groups[name], of_groups, metrics.bins_of(name, bins))
+        own = _of_group(bounds, name, len(job.evaluation.groups))
+        most = metrics.bins_of(name, bins)
+        bound(metrics.groups[name], own, most if masked else bins)
+        if not masked:
+            withhold(metrics.groups[name], own, most)
+
+
+def _of_group(bounds: Bounds, name: str, columns: int) -> Bounds:
+    def noise(digest: str) -> int:
+        return bounds.noise(f"{name}\x1f{digest}")
+
+    return replace(bounds, beside=1 + columns, noise=noise)

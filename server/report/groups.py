@@ -5,7 +5,7 @@ from typing import Any
 
 from server.report.content import words
 from server.report.facts import Outcome
-from shared.job.group_options import GroupColumn
+from shared.metrics.group_options import GroupColumn
 from shared.web.tables import Estimate, Table
 
 KEY = "groups"

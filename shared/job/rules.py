@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from shared.job.decision_options import check_decisions
 from shared.job.evaluation_rules import check_evaluation
-from shared.job.group_options import check_groups
 from shared.job.judging_rules import check_judging
 from shared.job_parts import misnamed_networks, networks_of, phases_of
 from shared.limits import LARGEST_JOB, LARGEST_MODEL_MB
+from shared.metrics.group_options import check_groups
 from shared.metrics.statistic_spec import check_specs
 from shared.networks import NETWORKS, fitting_networks
 from shared.networks.options import DeepMapOptions

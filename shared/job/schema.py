@@ -19,8 +19,8 @@ from shared.job.data_options import DataTable
 from shared.job.decision_options import DecisionsTable
 from shared.job.describing import described
 from shared.job.errors import describe
-from shared.job.group_options import GroupColumn
 from shared.job.training_options import TrainingTable
+from shared.metrics.group_options import GroupColumn
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.networks import NETWORKS, NetworkOptions
 from shared.networks.options import Part

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.job.group_options import groups_of
+from shared.metrics.group_options import groups_of
 from shared.metrics.states import MetricSet
 
 if TYPE_CHECKING:

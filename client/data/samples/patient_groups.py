@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from client.data.manifest.rows import Record
-from shared.job.group_options import groups_of
 from shared.job.schema import JobSpec
+from shared.metrics.group_options import groups_of
 
 
 def patient_groups(job: JobSpec, records: Sequence[Record]) -> dict[str, frozenset[str]]:

@@ -1,5 +1,6 @@
 """Groups of a test's patients: which of them a hospital tells of, and that what it tells adds up."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -107,19 +108,24 @@ def test_who_is_in_which_group():
     }
 
 
-def judged(task, rng, number, *, masked):
+def seed_of(digest):
+    return int(sha256(digest.encode()).hexdigest()[:8], 16)
+
+
+def judged(task, rng, number, *, masked, women=40):
     """Return the metrics of a hospital's test, as they leave it."""
     metrics = GroupedMetrics.of(task, first_edges(1, 20), "test")
     names = [f"{number}-{k}" for k in range(60)]
     targets = torch.from_numpy(rng.integers(0, 2, 60))
     logits = torch.stack([-targets, targets], dim=1) + torch.from_numpy(rng.normal(0, 1, (60, 2)))
-    groups = {"sex: F": names[:40], "sex: M": names[40:]}
+    groups = {"sex: F": names[:women], "sex: M": names[women:]}
+    groups = {name: own for name, own in groups.items() if own}
     for part, own in ((metrics.whole, names), *((metrics.groups[name], own) for name, own in groups.items())):
         places = [names.index(name) for name in own]
         batch = Batch({"label": targets[places]}, own)
         task.update(part, {"logits": logits[places]}, batch, torch.ones(len(own)))
     metrics.fold(20)
-    bounds = Bounds(LEAST if masked is None else 1, lambda digest: int(digest[:8], 16))
+    bounds = Bounds(LEAST if masked is None else 1, seed_of)
     bound_and_withhold(metrics, groups, bounds, task.job, bins=20, masked=bool(masked))
     return metrics
 
@@ -149,6 +155,15 @@ def test_unmasked_figures_of_groups_have_the_noise_of_one_more_look():
     exact, told = (judged(task, np.random.default_rng(0), 0, masked=how) for how in (True, None))
     assert told.groups["sex: F"].compute()["accuracy"] != exact.groups["sex: F"].compute()["accuracy"]
     assert told.groups["sex: M"].tally() is None  # 20 patients: some cell of its decisions has too few
+
+
+def test_a_group_that_is_the_whole_test_has_noise_of_its_own():
+    """The same noise twice, once the root of 2 larger, would tell the figure without any."""
+    task = make_task(job_of(SEX))
+    exact, told = (judged(task, np.random.default_rng(0), 0, masked=how, women=60) for how in (True, None))
+    right = [own.whole.compute()["accuracy"] for own in (exact, told)]
+    of_group = told.groups["sex: F"].compute()["accuracy"]
+    assert of_group - right[0] != pytest.approx(2**0.5 * (right[1] - right[0]), abs=0.02)
 
 
 def test_the_validation_has_no_groups():
