@@ -15,7 +15,7 @@ from shared.job.schema import JobSpec, override, parse_job
 from shared.series_folder import FILE
 from shared.table import Name, Table
 
-Kind = Literal["seeds", "leave-one-site-out", "sites", "patients"]
+Kind = Literal["seeds", "leave-one-site-out", "sites", "patients", "folds"]
 
 
 class Variant(Table):
@@ -41,11 +41,15 @@ class Member(Table):
         name: Of its folder.
         variant: Name of its variant.
         seed: Of its job.
+        fold: Of each site's patients that validates it; None takes their own validation patients.
+        draw: How the folds are drawn.
     """
 
     name: Name
     variant: Name
     seed: int
+    fold: int | None = None
+    draw: int = 1
 
 
 class Series(Table):
@@ -87,10 +91,19 @@ class Series(Table):
         return next(one for one in self.variants if one.name == member.variant)
 
     def job_of(self, member: Member) -> JobSpec:
-        """Return the job of a run: with its seed, and `min_sites` no larger than the sites that can train."""
+        """Return the job of a run: with its seed, and `min_sites` no larger than the sites that can train.
+
+        Where a fold judges the run, nothing is chosen on it: the last round counts, or the mean of the last.
+        """
         job, train = self.spec, len(self.sites) - len(self.variant(member).held_out)
         table = json.loads(job.canonical())
-        changes = {"job.seed": member.seed, "strategy.min_sites": min(job.strategy.min_sites, train)}
+        changes: dict[str, Any] = {
+            "job.seed": member.seed,
+            "strategy.min_sites": min(job.strategy.min_sites, train),
+        }
+        if member.fold is not None:
+            changes |= {"data.fold": member.fold, "data.fold_draw": member.draw}
+            changes |= {f"evaluation.{key}": None for key in ("select_best", "patience", "decisions")}
         override(table, changes, None)
         return parse_job(table, FILE)
 

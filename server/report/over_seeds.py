@@ -53,7 +53,10 @@ def _seeds(folder: Path) -> Seeds:
     if not is_series(folder):
         return Seeds([RunFacts.read(folder)])
     if Series.read(folder).kind != "seeds":
-        raise RunError("is not a series of seeds: only such ones are compared", where=folder)
+        raise RunError(
+            "is compared with its like alone: series of seeds with each other, or cross-validations",
+            where=folder,
+        )
     found = [facts for path in runs_of(folder) if (facts := RunFacts.read(path)).status == "finished"]
     if not found:
         raise RunError("no run of this series has finished", where=folder)

@@ -7,6 +7,7 @@ from typing import Any
 from server.report import sections
 from server.report.content import Report, Section, words
 from server.report.facts import RunFacts
+from server.report.folds import Folds, folds_section
 from server.report.learning_curve import curve_section
 from server.report.seeds import Seeds, estimate, seeds_section
 from server.report.tables import shown_metrics
@@ -21,6 +22,7 @@ _SAYS = {
     "leave-one-site-out": "What each hospital gets from a model that it took no part in.",
     "sites": "What more hospitals bring.",
     "patients": "What more patients bring.",
+    "folds": "A job judged on each fold of the patients by a model that has not seen them.",
 }
 
 
@@ -31,13 +33,11 @@ def report_of_series(folder: Path) -> Report:
         RunError: None has finished, or a file can't be read.
     """
     series = Series.read(folder)
+    if series.kind == "folds":
+        return _report_of_folds(series, folder)
     found = _finished(series, folder)
     if not found:
-        raise RunError(
-            "no run of this series has finished",
-            where=folder,
-            remedy="`wardround simulate --resume` goes on.",
-        )
+        raise _none_finished(folder)
     done = sum(len(own.runs) for own in found.values())
     parts: list[Section] = []
     if series.kind == "seeds":
@@ -48,6 +48,23 @@ def report_of_series(folder: Path) -> Report:
         parts.append(curve_section(series, found))
     parts += [_runs_section(found), sections.asked_section(next(iter(found.values())).runs[0])]
     facts = [("runs", f"{done} of {len(series.members)}"), ("hospitals", str(len(series.sites)))]
+    return Report(folder.resolve().name, _SAYS[series.kind], facts, parts)
+
+
+def _none_finished(folder: Path) -> RunError:
+    return RunError(
+        "no run of this series has finished",
+        where=folder,
+        remedy="`wardround simulate --resume` goes on.",
+    )
+
+
+def _report_of_folds(series: Series, folder: Path) -> Report:
+    folds = Folds.read(folder)
+    if not folds.runs:
+        raise _none_finished(folder)
+    parts = [folds_section(folds), sections.asked_section(folds.first)]
+    facts = [("runs", f"{len(folds.runs)} of {len(series.members)}"), ("hospitals", str(len(series.sites)))]
     return Report(folder.resolve().name, _SAYS[series.kind], facts, parts)
 
 

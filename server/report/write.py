@@ -25,9 +25,13 @@ def report_on(runs: Sequence[Path], *, images: bool = True) -> Report:
     """
     if any(map(is_series, runs)):
         with loading():
-            from server.report import over_seeds, series  # noqa: PLC0415  (with PyTorch)
+            from server.report import over_folds, over_seeds, series  # noqa: PLC0415  (with PyTorch)
 
-        return series.report_of_series(runs[0]) if len(runs) == 1 else over_seeds.report_of_jobs(runs)
+        if len(runs) == 1:
+            return series.report_of_series(runs[0])
+        if over_folds.are_folds(runs):
+            return over_folds.report_of_cross_validations(runs)
+        return over_seeds.report_of_jobs(runs)
     return report_on_facts([RunFacts.read(run) for run in runs], images=images)
 
 

@@ -31,12 +31,19 @@ class Given:
     command: str
 
 
-def kind_of(seeds: int | None, learning_curve: str | None, *, leave_one_site_out: bool) -> "Kind | None":
+def kind_of(
+    seeds: int | None, learning_curve: str | None, *, leave_one_site_out: bool, cross_validation: bool
+) -> "Kind | None":
     """Return which series of runs is asked for; None for a single run."""
     if learning_curve not in (None, "sites", "patients"):
         raise typer.BadParameter("is over sites or patients", param_hint="--learning-curve")
     if leave_one_site_out and learning_curve:
         raise typer.BadParameter("goes without --learning-curve", param_hint="--leave-one-site-out")
+    if cross_validation and (leave_one_site_out or learning_curve):
+        hint = "--cross-validation"
+        raise typer.BadParameter("goes without --leave-one-site-out and --learning-curve", param_hint=hint)
+    if cross_validation:
+        return "folds"
     if leave_one_site_out:
         return "leave-one-site-out"
     if learning_curve is not None:

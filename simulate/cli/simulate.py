@@ -95,6 +95,14 @@ def simulate(
             metavar="OVER", help="Repeat it with fewer of them: sites or patients.", show_default=False
         ),
     ] = None,
+    cross_validation: Annotated[
+        bool,
+        typer.Option(
+            "--cross-validation",
+            help="Repeat it with each of the hospitals' folds as validation; the test stays closed. With "
+            "--seeds folds are drawn anew for each.",
+        ),
+    ] = False,
     rounds: Annotated[int | None, typer.Option(help="Overrides job.rounds.", show_default=False)] = None,
     set_: Set = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
@@ -108,7 +116,9 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Train a job across simulated hospitals and show what each of them gets from it."""
-    kind = kind_of(seeds, learning_curve, leave_one_site_out=leave_one_site_out)
+    kind = kind_of(
+        seeds, learning_curve, leave_one_site_out=leave_one_site_out, cross_validation=cross_validation
+    )
     if resume is not None:
         _require_run(resume)
     from rich.console import Console

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from client.settings.site import SiteConfig
 from shared.errors import RunError
 from shared.job.schema import JobSpec
 from shared.seeds import seed_of
@@ -54,6 +55,44 @@ def members_of(variants: Sequence[Variant], first_seed: int, seeds: int) -> list
         )
         for seed in range(first_seed, first_seed + seeds)
         for variant in variants
+    ]
+
+
+def folds_of(job: JobSpec, sites: Sequence[SiteConfig], *, baselines: bool) -> int:
+    """Return how many folds the hospitals have, which must be as many at each.
+
+    Args:
+        job: What each run trains.
+        sites: All of them.
+        baselines: Whether each run has them.
+
+    Raises:
+        RunError: They have not, or the job can't be cross-validated.
+    """
+    where = "--cross-validation"
+    if not job.trains:
+        raise RunError("trains a model for each fold, and this job trains none", where=where)
+    if baselines:
+        raise RunError("opens no test, on which baselines are judged: leave out --baselines", where=where)
+    folds = {site.name: site.dataset(job.job.dataset).split.folds for site in sites}
+    if len(set(folds.values())) > 1:
+        told = ", ".join(f"{name} {number}" for name, number in folds.items())
+        raise RunError(f"needs as many folds at each hospital ({told})", where=where)
+    return next(iter(folds.values()))
+
+
+def in_folds(folds: int, first_seed: int, repeats: int) -> list[Member]:
+    """Return a run for each fold, of one draw of the folds after the other, each with a seed of its own."""
+    return [
+        Member(
+            name=f"fold-{fold}" if repeats == 1 else f"draw-{draw}-fold-{fold}",
+            variant=ALL,
+            seed=first_seed + draw - 1,
+            fold=fold,
+            draw=draw,
+        )
+        for draw in range(1, repeats + 1)
+        for fold in range(1, folds + 1)
     ]
 
 

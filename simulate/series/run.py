@@ -19,7 +19,8 @@ from shared.job.schema import JobSpec
 from shared.run_folder import SIMULATION
 from shared.series import Kind, Member, Series
 from shared.series_folder import FILE
-from simulate.series.plan import members_of, variants_of
+from simulate.series.folds import carry_out_fold, is_over
+from simulate.series.plan import folds_of, in_folds, members_of, variants_of
 from simulate.session.hospitals import Setup
 from simulate.session.session import Hospitals, carry_out, open_hospitals, settle
 
@@ -69,7 +70,9 @@ def begin(
             starts=hospitals.starts.resolve(),
             sites=sites,
             variants=variants,
-            members=members_of(variants, job.job.seed, seeds),
+            members=in_folds(folds_of(job, setup.sites, baselines=baselines), job.job.seed, seeds)
+            if kind == "folds"
+            else members_of(variants, job.job.seed, seeds),
         )
         write_atomic(folder / SIMULATION, setup.model_dump_json(indent=2).encode())
         write_atomic(
@@ -107,8 +110,10 @@ def execute(
         run = _run_of(series, member, folder, setup, warnings)
         if run is not None:
             console.print(f"{member.name}: {number} of {len(series.members)}", highlight=False)
-            carry_out(run, workers, console, resume=run.has_begun(), track=track)
-        console.print(_line(folder / member.name), soft_wrap=True, highlight=False, markup=False)
+            bring = carry_out if member.fold is None else carry_out_fold
+            bring(run, workers, console, resume=run.has_begun(), track=track)
+        if member.fold is None:
+            console.print(_line(folder / member.name), soft_wrap=True, highlight=False, markup=False)
     report = report_of_series(folder)
     print_report(console, report)
     console.print(f"Report: {write_html(report, folder / PAGE)}", soft_wrap=True, highlight=False)
@@ -123,7 +128,7 @@ def _run_of(
     path = folder / member.name
     if (path / SIMULATION).exists():
         run = RunFolder.read(path)
-        if run.status == "finished":
+        if run.status == "finished" or (member.fold is not None and is_over(run)):
             return None
         if run.has_begun():
             return run

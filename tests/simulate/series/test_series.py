@@ -1,8 +1,10 @@
 """Series of simulations: over seeds, without a site, with fewer sites or patients; stopped and resumed."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.numpy
 
@@ -191,3 +193,63 @@ def test_what_makes_no_series_is_refused(place: Path, options: tuple[str, ...], 
     ended = wardround("simulate", "tiny.toml", *options, cwd=place, environment={"COLUMNS": "200"})
     assert ended.returncode == 2
     assert said in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def folds(place: Path) -> Path:
+    return series_of(place, "--cross-validation", "--folds", 3, "--rounds", 1)
+
+
+def test_a_cross_validation_trains_without_each_fold_and_opens_no_test(folds: Path):
+    runs = [folds / f"fold-{fold}" for fold in (1, 2, 3)]
+    jobs = [RunFolder.read(run).job for run in runs]
+    assert [job.data.fold for job in jobs] == [1, 2, 3]
+    assert all(job.evaluation.select_best is None for job in jobs)  # a fold judges, and chooses nothing
+    assert len({model_of(run) for run in runs}) == 3
+    for run in runs:
+        assert not (run / "test.json").exists()
+        assert "test" not in about(run)
+    tables = tables_of(folds)
+    single = [row[2] for row in tables["each-fold"].rows]
+    row = tables["folds"].rows[0]
+    assert row[1].value == pytest.approx(np.mean(single))
+    half = 4.302653 * np.std(single, ddof=1) * (1 / 3 + 1 / 2) ** 0.5  # t of 2 degrees of freedom, 97.5 %
+    assert (row[1].low, row[1].high) == pytest.approx((row[1].value - half, row[1].value + half), abs=1e-5)
+    assert "Cross-validation" in (folds / "report.html").read_text()
+
+
+def test_a_cross_validation_goes_on_with_the_folds_that_are_left(folds: Path):
+    before = model_of(folds / "fold-1"), model_of(folds / "fold-3")
+    time = (folds / "fold-1" / "checkpoint.safetensors").stat().st_mtime_ns
+    shutil.rmtree(folds / "fold-3")
+    said = wardround("simulate", "--resume", folds, "--workers", "in-process")
+    assert said.returncode == 0, said.stderr
+    assert (model_of(folds / "fold-1"), model_of(folds / "fold-3")) == before
+    assert (folds / "fold-1" / "checkpoint.safetensors").stat().st_mtime_ns == time
+
+
+def model_of(run: Path) -> bytes:
+    return safetensors.numpy.load_file(run / "checkpoint.safetensors")["vector"].tobytes()
+
+
+def test_cross_validations_are_compared_fold_by_fold(folds: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(folds, other)
+    for path in other.glob("fold-*/metrics.csv"):
+        lines = path.read_text().splitlines()
+        names, cells = lines[0].split(","), lines[-1].split(",")
+        cells[names.index("accuracy")] = str(float(cells[names.index("accuracy")]) + 0.25)
+        path.write_text("\n".join([lines[0], ",".join(cells)]) + "\n")
+    report = report_on([folds, other])
+    rows = {row[0]: row for table in report.sections[0].tables[1:] for row in table.rows}
+    assert rows["accuracy"][1].value == pytest.approx(0.25)
+    assert rows["accuracy"][4] == "the second"
+    assert rows["balanced accuracy"][4] == "not shown"
+
+
+def test_a_cross_validation_that_would_look_at_the_test_is_refused(place: Path):
+    said = wardround(
+        "simulate", "tiny.toml", "--data", "data", "--cross-validation", "--baselines", cwd=place
+    )
+    assert said.returncode == 2
+    assert "opens no test" in said.stderr
