@@ -78,7 +78,7 @@ class DeviceTable(Table):
     @model_validator(mode="after")
     def _options_of_a_launcher(self) -> Self:
         if self.launcher == "here" and self.options:
-            raise ValueError('[device] options are those of a launcher; set launcher = "slurm"')
+            raise ValueError('options are those of a launcher; set launcher = "slurm"')
         if self.launcher == "kubernetes" and self.manifest is None:
             raise ValueError('launcher = "kubernetes" needs the manifest of a job')
         return self
@@ -153,8 +153,9 @@ def load_site(path: Path) -> SiteConfig:
     datasets = {name: dataset.based_on(base) for name, dataset in config.datasets.items()}
     folder = config.cache.folder
     cache = config.cache.model_copy(update={"folder": None if folder is None else base / folder})
-    manifest = config.device.manifest
-    device = config.device.model_copy(update={"manifest": None if manifest is None else base / manifest})
+    device = config.device
+    if device.manifest is not None:
+        device = device.model_copy(update={"manifest": base / device.manifest})
     based = {
         "device": device,
         "notify": config.notify.based_on(base),
