@@ -346,3 +346,6 @@ def test_what_a_name_may_be(tmp_path: Path) -> None:
     ended = wardround("job", "new", "Chest X-ray", "--task", "classification", cwd=tmp_path)
     assert ended.stderr.startswith("error: 'Chest X-ray' is not a name for a job: lower-case letters, digits")
     assert "wardround job new chest-x-ray --task classification" in ended.stderr
+    untold = wardround("job", "new", "Chest X-ray", cwd=tmp_path)
+    assert (untold.returncode, untold.stderr) == (2, ended.stderr)
+    assert "a job needs a task: name it with --task; one of: class" in wardround("job", "new", "x").stderr

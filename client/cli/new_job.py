@@ -16,8 +16,11 @@ def new(
         str, typer.Argument(help="Name of the job, in lower case: chest-x-ray.", show_default=False)
     ],
     task: Annotated[
-        str, typer.Option(help="What the model learns, one of: {tasks}.", autocompletion=task_names)
-    ],
+        str,
+        typer.Option(
+            help="What the model learns, one of: {tasks}.", show_default=False, autocompletion=task_names
+        ),
+    ] = "",
     data: Annotated[
         Path | None,
         typer.Option(

@@ -86,12 +86,13 @@ def new_job_text(name: str, task: str, given: Callable[[], Tables] = dict) -> st
     Raises:
         JobError: The name or the task is not valid.
     """
-    if task not in TASKS:
-        raise JobError(f"unknown task '{task}'; {suggestion(task, TASKS)}")
     if not re.fullmatch(NAME, name):
-        nearest = as_name(name)
-        such_as = f"Such as: wardround job new {nearest} --task {task}" if nearest else None
+        nearest, some = as_name(name), task if task in TASKS else next(iter(TASKS))
+        such_as = f"Such as: wardround job new {nearest} --task {some}" if nearest else None
         raise JobError(f"'{shown(name)}' is not a name for a job: {WHAT_A_NAME_IS}", remedy=such_as)
+    if task not in TASKS:
+        unknown = f"unknown task '{task}'" if task else "a job needs a task: name it with --task"
+        raise JobError(f"{unknown}; {suggestion(task, TASKS)}")
     text = job_template(name, task, given())
     parse_job(tomllib.loads(text), where=None)
     return text
