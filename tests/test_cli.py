@@ -81,6 +81,19 @@ def test_a_run_that_goes_on_is_reported_without_pytorch(tmp_path: Path, quicksta
     assert not made & {"torch", "monai", "torchmetrics", "scipy", "flwr"}
 
 
+def test_real_runs_are_compared_without_pytorch(tmp_path: Path, quickstart: Path) -> None:
+    changes = ({}, {"job.seed": 7}, {"training.learning_rate": 0.5})
+    jobs = [load_job(quickstart, {"job.name": f"n{place}", **one}) for place, one in enumerate(changes)]
+    runs = [RunFolder.create(tmp_path, job) for job in jobs]
+    for run in runs:
+        run.end(status="finished", test={"federation": {"dice_global": 0.5, "iou": 0.4}, "sites": {}})
+        run.keep_test({"federation": [1.0], "edges": None, "sites": {}})
+    made = loaded("report", *(run.path for run in runs), "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "single patients are not known: a real run shows none" in page
+    assert not made & {"torch", "monai", "torchmetrics", "flwr"}
+
+
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_a_check_that_fails_ends_with_2(side: str, tmp_path: Path) -> None:
     assert wardround(side, "check", "--dir", tmp_path).returncode == 2

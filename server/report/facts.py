@@ -161,6 +161,11 @@ class RunFacts(Outcome):
         return (self.record.path / SIMULATION).exists()
 
     @property
+    def has_patients(self) -> bool:
+        """Whether single test patients are known: of a rehearsal alone."""
+        return (self.record.path / REHEARSAL / PATIENTS).exists()
+
+    @property
     def is_tested(self) -> bool:
         """Whether anything is kept of its test: its states, or in a rehearsal what its patients are."""
         kept = (TEST, f"{REHEARSAL}/{PATIENTS}")

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from server.report.content import Report, Section, words
-from server.report.differences import same_patients, shared_metrics
+from server.report.differences import shared_metrics
 from server.report.facts import RunFacts
+from server.report.paired import same_patients
 from server.report.seeds import Seeds, estimate
 from server.report.words import asked
 from shared.errors import RunError
-from shared.metrics.paired_tests import Difference, holm
+from shared.metrics.holm import holm
+from shared.metrics.paired_tests import Difference
 from shared.metrics.seed_spread import drawn_means
 from shared.series import Series, runs_of
 from shared.series_folder import is_series

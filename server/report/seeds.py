@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.report.content import Section, words
-from server.report.differences import is_tested, metrics_of, same_patients, shared_metrics
+from server.report.differences import shared_metrics
 from server.report.facts import RunFacts
 from server.report.tables import shown_metrics
-from server.report.tested import patient_tables
-from shared.metrics.bootstrap import Bootstrap
-from shared.metrics.replicates import Figures, Tables, patients_in
+from shared.loading import loading
 from shared.metrics.seed_spread import LEAST_SEEDS, Spread, drawn_means
 from shared.text.plural import many
 from shared.web.tables import Estimate, Table
+
+if TYPE_CHECKING:
+    from shared.metrics.bootstrap import Bootstrap
+    from shared.metrics.replicates import Figures, Tables
 
 LEAST_PATIENTS = 10
 _DRAWS = 1000
@@ -37,8 +39,14 @@ class Seeds:
     runs: Sequence[RunFacts]
 
     @cached_property
-    def tables(self) -> list[dict[str, Tables]]:
+    def tables(self) -> "list[dict[str, Tables]]":
         """Of the test patients of each run, by site; none where they are not the same in all."""
+        if not all(run.has_patients for run in self.runs):
+            return []
+        with loading():
+            from server.report.paired import is_tested, same_patients  # noqa: PLC0415 (with PyTorch)
+            from server.report.tested import patient_tables  # noqa: PLC0415
+
         found = [patient_tables(run) for run in self.runs]
         alike = all(found) and all(same_patients(found[0], own) for own in found)
         return [{site: one for site, one in own.items() if is_tested(one)} for own in found] if alike else []
@@ -46,9 +54,14 @@ class Seeds:
     @property
     def patients(self) -> int | None:
         """How many have tested; None where they are not the same in all runs."""
-        return sum(map(patients_in, self.tables[0].values())) if self.tables else None
+        return self._patients_at(None) if self.tables else None
 
-    def drawn(self, site: str | None = None) -> list[Figures]:
+    def _patients_at(self, site: str | None) -> int:
+        from shared.metrics.replicates import patients_in  # noqa: PLC0415 (with PyTorch)
+
+        return sum(patients_in(own) for name, own in self.tables[0].items() if site in (None, name))
+
+    def drawn(self, site: str | None = None) -> "list[Figures]":
         """Return the figures of each run for the same draws of the patients, the first the test itself.
 
         Nothing where the patients are not known, and the test itself alone where they are too few.
@@ -61,20 +74,23 @@ class Seeds:
         return self._drawn[site]
 
     @cached_property
-    def _drawn(self) -> dict[str | None, list[Figures]]:
+    def _drawn(self) -> "dict[str | None, list[Figures]]":
         return {}
 
-    def _draw(self, site: str | None) -> list[Figures]:
+    def _draw(self, site: str | None) -> "list[Figures]":
         if site is not None and self.tables and site not in self.tables[0]:
             return []
         tables = [list(own.values()) if site is None else [own[site]] for own in self.tables]
         if not tables:
             return []
-        patients = sum(map(patients_in, tables[0]))
-        draws = self._bootstrap(patients).draws
+        from server.report.paired import metrics_of  # noqa: PLC0415 (with PyTorch)
+
+        draws = self._bootstrap(self._patients_at(site)).draws
         return [metrics_of(run).resampled(own, draws) for run, own in zip(self.runs, tables, strict=True)]
 
-    def _bootstrap(self, patients: int) -> Bootstrap:
+    def _bootstrap(self, patients: int) -> "Bootstrap":
+        from shared.metrics.bootstrap import Bootstrap  # noqa: PLC0415 (with PyTorch)
+
         return Bootstrap(patients, _DRAWS if patients >= LEAST_PATIENTS else 0, self._seed)
 
     def values(self, metric: str, site: str | None = None) -> list[float]:
@@ -91,11 +107,11 @@ class Seeds:
     def figures(self, metric: str, site: str | None = None) -> Numbers | None:
         """Return the mean of a metric over the seeds in each of the bootstrap's draws; None where unknown."""
         found = self.drawn(site)
-        if (
-            not found
-            or metric in metrics_of(self.runs[0]).no_interval
-            or any(metric not in own for own in found)
-        ):
+        if not found or any(metric not in own for own in found):
+            return None
+        from server.report.paired import metrics_of  # noqa: PLC0415 (with PyTorch)
+
+        if metric in metrics_of(self.runs[0]).no_interval:
             return None
         mean: Numbers = np.mean([own[metric] for own in found], axis=0)
         return mean
@@ -109,8 +125,7 @@ class Seeds:
         """
         if figures is None or len(figures) == 1:
             return None
-        patients = sum(patients_in(own) for name, own in self.tables[0].items() if site in (None, name))
-        return self._bootstrap(patients).confidence(figures, _LEVELS)
+        return self._bootstrap(self._patients_at(site)).confidence(figures, _LEVELS)
 
     def spread(self, metric: str, site: str | None = None) -> Spread | None:
         """Return a metric over the seeds, of one hospital's test or of all; None where a run has none."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from shared.metrics.paired_tests import holm
+from shared.metrics.holm import holm
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.metrics.statistics import Numbers, Statistics
 

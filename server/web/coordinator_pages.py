@@ -54,12 +54,13 @@ class CoordinatorPages:
         shell, painter = Shell(pages), Painter(pages, self._drawer)
         self._pages = pages
         federation = FederationPages(shell, desk, registry, versions)
+        self._reports = ReportPages(shell, desk)
         account = log_ins.title if log_ins else ""
         log_in = LogInPages(shell, self.sessions, registry, trail=desk.trail, account=account)
         self._parts: list[_Part] = [
             log_in,
             RunPages(shell, desk, painter, federation.wanting),
-            ReportPages(shell, desk),
+            self._reports,
             SubmitPages(shell, desk),
             federation,
         ]
@@ -73,4 +74,5 @@ class CoordinatorPages:
 
     async def close(self) -> None:
         """End what runs beside."""
+        await self._reports.close()
         await self._drawer.close()

@@ -1,4 +1,4 @@
-"""Whether two models differ on the same patients: permutation, DeLong's test, and Holm's correction.
+"""Whether two models differ on the same patients: permutation, and DeLong's test.
 
 What is compared is a figure of all patients. A patient's images go together.
 """
@@ -117,15 +117,6 @@ def differences(
         elif (interval := bootstrap.interval(gains)) is not None:
             drawn = gains[: bootstrap.number + 1]
             found[name] = Difference(float(gains[0]), *interval, *_p(drawn, chance.get(name)))
-    return found
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Return each p as corrected for the number of comparisons (Holm, Scand J Stat 1979)."""
-    order, found, largest = np.argsort(p, kind="stable"), [0.0] * len(p), 0.0
-    for passed, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p) - passed) * p[place]))
-        found[place] = largest
     return found
 
 

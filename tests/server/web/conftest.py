@@ -1,5 +1,6 @@
 """One coordinator for all tests of the pages: they look at its runs, and decide about others."""
 
+import html
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,15 @@ class Visitor:
         files = {name: value for name, value in fields.items() if isinstance(value, tuple)}
         data = {name: value for name, value in fields.items() if name not in files} | {"csrf": self.csrf}
         return self.client.post(path, data=data, files=files or None, headers={"origin": self.place.url})
+
+    def report(self, path: str) -> httpx.Response:
+        """Return a report; a page that says that it is being made is waited for, as a browser does."""
+        page = self.client.get(path)
+        if 'id="report-now"' not in page.text:
+            return page
+        live = html.unescape(page.text.split('data-live="')[1].split('"')[0])
+        assert '"over"' in self.client.get(live).text  # which ends once the report is there
+        return self.client.get(path)
 
 
 @pytest.fixture(scope="package")

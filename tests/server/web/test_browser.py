@@ -50,6 +50,7 @@ def test_every_page_can_be_read_by_all(tab: Watched, place: Place, width: int, s
     found: dict[str, list[str]] = {}
     for path in ("/log-in", *PATHS):
         tab.page.goto(place.url + path)
+        tab.page.locator("#report-now").wait_for(state="detached", timeout=120_000)  # of a report
         tab.page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
         found[path] = tab.barriers() + ["is too wide"] * tab.is_too_wide()
     assert not {path: what for path, what in found.items() if what}

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from server.runs.folder import RunFolder
+from server.web import reports
 from shared.audit.verify import entries
 from shared.text.phrase import phrase
 from tests.jobs import job_text, make_job
@@ -19,7 +20,14 @@ FINISHED = "heart-mri-20261120-091500"
 
 def test_nobody_sees_anything_before_a_log_in(visit, place: Place) -> None:
     visitor, before = visit(), list(place.asked)
-    for path in (*PAGES, "/runs/nope", f"/runs/{FINISHED}/live", f"/runs/{FINISHED}/report", "/compare"):
+    for path in (
+        *PAGES,
+        "/runs/nope",
+        f"/runs/{FINISHED}/live",
+        f"/runs/{FINISHED}/report",
+        "/compare",
+        "/compare/live",
+    ):
         answer = visitor.client.get(path)
         assert answer.url.path == "/log-in", path
         assert "heart-mri" not in answer.text.replace("next", "").split("<main")[1].split("<form")[0]
@@ -118,7 +126,9 @@ def test_runs_of_other_projects_are_not_there(visit, place: Place) -> None:
     assert "heart-mri" not in visitor.log_in(token).text
     for path in (f"/runs/{FINISHED}", f"/runs/{FINISHED}/report", f"/runs/{FINISHED}/live"):
         assert visitor.client.get(path).status_code == 404
-    assert visitor.client.get(f"/compare?run={FINISHED}&run=heart-mri-20261121-091500").status_code == 404
+    for path in ("/compare", "/compare/live"):
+        both = visitor.client.get(f"{path}?run={FINISHED}&run=heart-mri-20261121-091500")
+        assert both.status_code == 404
     assert "charite" not in visitor.client.get("/sites").text
     assert "ada" not in visitor.client.get("/people").text
     place.registry.remove_person("eve")
@@ -235,15 +245,19 @@ def test_a_run_of_ones_own_goes_on(visit, place: Place) -> None:
     failed.describe(status="failed", reason=f"round 3: 1 site answered {HOSTILE}")
 
 
-def test_a_report_is_a_page_and_a_file(visit) -> None:
+def test_a_report_is_a_page_and_a_file(visit, monkeypatch) -> None:
     vera = visit("vera")
-    page = vera.client.get(f"/runs/{FINISHED}/report")
+    monkeypatch.setattr(reports, "_SOON_S", 0.0)
+    waits = vera.client.get(f"/runs/{FINISHED}/report")
+    assert "shows the report by itself once it is made" in waits.text
+    assert "What came out" not in waits.text
+    page = vera.report(f"/runs/{FINISHED}/report")
     assert "What came out" in page.text
     assert "<style" not in page.text
     file = vera.client.get(f"/runs/{FINISHED}/report.html")
     assert file.headers["content-disposition"] == f'attachment; filename="{FINISHED}.html"'
     assert "<style>" in file.text
-    both = vera.client.get(f"/compare?run={FINISHED}&run=heart-mri-20261121-091500")
+    both = vera.report(f"/compare?run={FINISHED}&run=heart-mri-20261121-091500")
     assert "2 runs side by side" in both.text
     assert vera.client.get(f"/compare?run={FINISHED}").status_code == 400
 

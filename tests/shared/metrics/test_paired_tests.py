@@ -9,7 +9,8 @@ from scipy.stats import binomtest, norm
 
 from shared.batch import Batch
 from shared.metrics.bootstrap import Bootstrap
-from shared.metrics.paired_tests import Judged, auroc_influence, differences, holm
+from shared.metrics.holm import holm
+from shared.metrics.paired_tests import Judged, auroc_influence, differences
 from shared.tasks import make_task
 from tests.jobs import make_job
 from tests.shared.metrics.test_replicates import tables_of
