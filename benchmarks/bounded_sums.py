@@ -29,6 +29,7 @@ from client.guard.bounded_sums import bound
 from client.guard.bounds import Bounds
 from client.work import hospital
 from shared.job.schema import JobSpec
+from shared.metrics.grouped import GroupedMetrics
 from shared.metrics.states import Mean, MetricSet
 from simulate.session.session import Hospitals, execute, start
 
@@ -132,10 +133,13 @@ class Recorder:
         """Return the exact figures and the bounded ones of every evaluation."""
         return [(exact.compute(), bounded.compute()) for exact, bounded in self._sums.values()]
 
-    def _evaluate(self, bench: hospital.Bench, samples: Samples, edges: Any = None) -> MetricSet:
-        metrics = self._original(bench, samples, edges)
+    def _evaluate(
+        self, bench: hospital.Bench, samples: Samples, edges: Any = None, **options: Any
+    ) -> GroupedMetrics:
+        found = self._original(bench, samples, edges, **options)
+        metrics = found.whole
         if len(set(samples.patients)) < self._least:
-            return metrics
+            return found
         empty = bench.task.metrics(edges), bench.task.metrics(edges)
         key = bench.state.pack().tobytes() + (b"" if edges is None else edges.tobytes())
         exact, bounded = self._sums.setdefault(key, empty)
@@ -144,7 +148,7 @@ class Recorder:
         bound(own, Bounds(self._least, CohortKey.drawn(0).seed), bench.job.evaluation.bins)
         bounded.merge(own.pack())
         self._note(metrics)
-        return metrics
+        return found
 
     def _note(self, metrics: MetricSet) -> None:
         """Note the standard errors of the means over patients, of four sites as large as this one."""

@@ -61,7 +61,9 @@ def _divided(folder: Path) -> tuple[Any, ...]:
 
 
 def _means(jobs: Mapping[str, Folds], metrics: Sequence[str]) -> Table:
-    rows = [[words(name), *(_estimate(own.of(name)) for own in jobs.values())] for name in metrics]
+    rows: list[list[Any]] = [
+        [words(name), *(_estimate(own.of(name)) for own in jobs.values())] for name in metrics
+    ]
     return Table("results", "Mean over the folds", ("metric", *jobs), rows)
 
 

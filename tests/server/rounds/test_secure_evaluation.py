@@ -203,10 +203,10 @@ def test_more_bins_than_the_claimed_patients_allow_are_merged(secure_job, federa
     for patients, most in ((40, 4), (9, 1)):
         metrics, states = site.summand(request, judging=True, patients=patients)
         metrics.merge(states)
-        curves = metrics.curves()
+        curves = metrics.whole.curves()
         assert curves.bins == 1000
         assert 0 < np.count_nonzero(curves.positives + curves.negatives) <= most
-        assert np.count_nonzero(metrics.metrics["calibration"].count.numpy()) <= most
+        assert np.count_nonzero(metrics.whole.metrics["calibration"].count.numpy()) <= most
 
 
 def silent(federated, node: int, kind: str, split: str = "") -> None:

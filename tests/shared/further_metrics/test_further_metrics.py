@@ -10,6 +10,7 @@ from server.rounds.answer_checks import check_evaluation
 from shared.errors import JobError, WardroundError
 from shared.further_metrics import METRICS
 from shared.further_metrics.brier import Brier
+from shared.metrics.grouped import GroupedMetrics
 from shared.metrics.spec import is_better, metric_names
 from shared.tasks import make_task
 from shared.wire.messages import Description, Evaluation, MessageError
@@ -117,11 +118,11 @@ def test_a_metric_below_zero_is_taken_where_it_says_that_it_may_be(monkeypatch):
     answer = Evaluation(states, 10, 1.0)
     described = Description("a", {"val": 10}, {"val": 10})
     with pytest.raises(MessageError, match="'brier' that its own counts can't give"):
-        check_evaluation(answer, described, "val", make_task(spec).metrics(), spec)
+        check_evaluation(answer, described, "val", GroupedMetrics.of(make_task(spec), None, "val"), spec)
     monkeypatch.setattr(Brier, "signed", True)
-    found = make_task(spec).metrics()
+    found = GroupedMetrics.of(make_task(spec), None, "val")
     check_evaluation(answer, described, "val", found, spec)
-    assert found.compute()["brier"] == pytest.approx(-0.5)
+    assert found.whole.compute()["brier"] == pytest.approx(-0.5)
 
 
 def test_values_of_another_shape_are_refused_with_the_name_of_the_metric(monkeypatch):

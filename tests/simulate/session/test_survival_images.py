@@ -92,7 +92,8 @@ def test_the_federation_judges_as_if_the_patients_were_pooled(
     bench = Workshop(CPU).bench(spec.canonical()).knowing(run.statistics)
     bench.model.load_state_dict(run.model(CPU).state_dict())
     split = Split(CohortKey.drawn(spec.job.seed))
-    pooled = evaluate(bench, SiteData.load(manifest, spec, site="all", split=split).split("test")).compute()
+    everyone = SiteData.load(manifest, spec, site="all", split=split).split("test")
+    pooled = evaluate(bench, everyone).whole.compute()
     judged = RunFolder.read(path).read_description()["test"]["federation"]
     assert judged["loss"] == pytest.approx(pooled["loss"], abs=1e-6)
     assert judged["integrated_brier"] == pytest.approx(pooled["integrated_brier"], abs=1e-6)
