@@ -9,7 +9,7 @@ from server.report.content import Report, Section, words
 from server.report.folds import Folds, differences
 from server.report.tables import shown_metrics
 from shared.errors import RunError
-from shared.metrics.paired_tests import holm
+from shared.metrics.holm import holm
 from shared.metrics.resampled_t import Resampled
 from shared.series import Series
 from shared.series_folder import is_series

@@ -33,7 +33,7 @@ from server.rounds.site_heads import SiteHeads
 from server.rounds.site_level import SiteLevel
 from server.rounds.site_weights import RoundWeights, Weights
 from server.runs.checkpoint import Best, Checkpoint, Unjudged
-from server.runs.events import Event, Listener
+from server.runs.events import Event, Listener, defined
 from server.runs.folder import RunFolder
 from server.runs.log import record_and_tell
 from server.runs.participation import Participation
@@ -164,7 +164,7 @@ class RoundLoop:
                     self._joining.describe()
                 state = self._round(state, disk)
         result = self._finish(state)
-        self._listen(Event("run_finished", state.round, data=_defined(result.test.federation)))
+        self._listen(Event("run_finished", state.round, data=defined(result.test.federation)))
         return result
 
     @property
@@ -255,7 +255,7 @@ class RoundLoop:
             self._run.save_model("best", self.layout, state.best.vector, state.round)
         means = [name for name in metric_names(self.job) if "/" not in name]  # single classes: in the tables
         scores = {name: row[name] for name in ("train_loss", *means) if name in row}
-        self._listen(Event("round_finished", state.round, data=_defined(scores)))
+        self._listen(Event("round_finished", state.round, data=defined(scores)))
 
     def _train(
         self, vector: NDArray[np.float32], round_: int, best: int, members: list[Member]
@@ -395,9 +395,3 @@ class RoundLoop:
 
 def _names(members: Iterable[Member]) -> list[str]:
     return [member.name for member in members]
-
-
-def _defined(values: dict[str, Any]) -> dict[str, float | int | str]:
-    return {
-        key: value for key, value in values.items() if not (isinstance(value, float) and math.isnan(value))
-    }

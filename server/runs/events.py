@@ -1,8 +1,9 @@
 """What the round loop tells whoever watches a run."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal[
     "run_queued",
@@ -54,3 +55,10 @@ class Event:
 
 
 Listener = Callable[[Event], None]
+
+
+def defined(values: Mapping[str, Any]) -> dict[str, float | int | str]:
+    """Return the figures of an event, without those that nobody could calculate: JSON has no NaN."""
+    return {
+        key: value for key, value in values.items() if not (isinstance(value, float) and math.isnan(value))
+    }
