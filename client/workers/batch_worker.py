@@ -32,21 +32,25 @@ def serve_files(folder: Path, pulse: "Pulse", build: Callable[[], Host], idle: f
         build: Makes the host.
         idle: Seconds to wait for the next call; then the job ends, and the machine is others'.
     """
-    try:
-        host = build()
-    except Exception as error:
-        log.exception("the worker can't be made")
-        write_outcome(file_of(folder, ANSWER, BUILT), Outcome(BUILT, error=portable(error)))
-        return
-    write_outcome(file_of(folder, ANSWER, BUILT), Outcome(BUILT, {}))
-    number, last_work = BUILT + 1, time.monotonic()
     with suppress(FileNotFoundError):  # the service has ended this job, and removed its folder
-        while pulse.is_beating and (waited := time.monotonic() - last_work) < idle:
-            if _answer(folder, host, number):
-                number, last_work = number + 1, time.monotonic()
-            else:
-                first, longest = _LOOKS
-                time.sleep(min(max(first, waited * _EAGER), longest))
+        try:
+            host = build()
+        except Exception as error:
+            log.exception("the worker can't be made")
+            write_outcome(file_of(folder, ANSWER, BUILT), Outcome(BUILT, error=portable(error)))
+            return
+        write_outcome(file_of(folder, ANSWER, BUILT), Outcome(BUILT, {}))
+        _answer_all(folder, pulse, host, idle)
+
+
+def _answer_all(folder: Path, pulse: "Pulse", host: Host, idle: float) -> None:
+    number, last_work = BUILT + 1, time.monotonic()
+    while pulse.is_beating and (waited := time.monotonic() - last_work) < idle:
+        if _answer(folder, host, number):
+            number, last_work = number + 1, time.monotonic()
+        else:
+            first, longest = _LOOKS
+            time.sleep(min(max(first, waited * _EAGER), longest))
 
 
 def file_of(folder: Path, what: str, number: int) -> Path:
