@@ -9,8 +9,8 @@ from shared.text.plural import many
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
-OF_ROUNDS = ("select_best", "patience", "average_last", "decisions")
-"""Keys of `[evaluation]` that choose among rounds, or on their validation patients."""
+OF_ROUNDS = ("select_best", "patience", "average_last", "average_decay", "keep_models", "decisions")
+"""Keys of `[evaluation]` that are about rounds, or that choose on their validation patients."""
 
 
 def check_evaluation(job: "JobSpec") -> None:

@@ -191,8 +191,8 @@ def _check_round(passport: Passport, one: Round, found: RoundSum, *, means: bool
 def _are_means(passport: Passport) -> bool:
     """Say whether the model after each round is the mean of the updates as a whole, by the job."""
     strategy, update, judged = (_table(passport, name) for name in ("strategy", "update", "evaluation"))
-    whole = not update.get("parts") and not judged.get("average_last")
-    return whole and strategy.get("name") in _MEANS
+    later = update.get("parts") or judged.get("average_last") or judged.get("average_decay")
+    return not later and strategy.get("name") in _MEANS
 
 
 def _table(passport: Passport, name: str) -> dict[str, object]:

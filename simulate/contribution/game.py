@@ -16,6 +16,7 @@ from server.runs.events import Event
 from server.runs.participation import Part, Participation
 from shared.errors import RunError
 from shared.flower import RunStopped
+from shared.job.evaluation_rules import OF_ROUNDS
 from shared.job.schema import JobSpec, override, parse_job
 from shared.metrics.spec import metric_names, metric_specs
 from shared.run_folder import SIMULATION, RunRecord
@@ -139,7 +140,7 @@ def _job_of(job: JobSpec, metric: str, seed: int, *, trains: bool) -> JobSpec:
     if not trains:
         values |= {"job.rounds": 1, "training.learning_rate": _HARDLY}
     override(tables, values, None)
-    tables["evaluation"] |= {"select_best": metric, "patience": None, "average_last": None}
+    tables["evaluation"] |= dict.fromkeys(OF_ROUNDS) | {"select_best": metric}
     return parse_job(tables, "contribution")
 
 

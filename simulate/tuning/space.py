@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from shared.errors import RunError
 from shared.job.errors import describe
+from shared.job.evaluation_rules import OF_ROUNDS
 from shared.job.schema import JobSpec, override, parse_job
 from shared.metrics.spec import metric_names
 from shared.table import Table
@@ -110,5 +111,5 @@ def job_of_trial(job: JobSpec, metric: str, values: dict[str, Any], where: Path)
     """
     tables: dict[str, Any] = job.model_dump(mode="json", exclude_none=True)
     override(tables, values, where)
-    tables["evaluation"] |= {"select_best": metric, "patience": None, "average_last": None}
+    tables["evaluation"] |= dict.fromkeys(OF_ROUNDS) | {"select_best": metric}
     return parse_job(tables, where)

@@ -1,5 +1,6 @@
 """The model of the last round as the mean of those of the last rounds."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.rounds.last_rounds import LastRounds
+from shared.describing_job import describing_tables
 from shared.errors import JobError
+from shared.job.schema import parse_job
+from simulate.tuning.space import job_of_trial
 from tests.jobs import make_job
 
 
@@ -72,3 +76,11 @@ def test_without_the_key_nothing_is_averaged_or_remembered():
 def test_what_cannot_be_averaged_is_refused(evaluation: dict[str, Any], said: str):
     with pytest.raises(JobError, match=said):
         make_job(job_rounds=3, evaluation=evaluation)
+
+
+@pytest.mark.parametrize("key", [{"average_decay": 0.9}, {"average_last": 2}, {"keep_models": 3}])
+def test_jobs_made_of_it_leave_out_what_is_of_its_rounds(key: dict[str, Any]):
+    job = make_job(evaluation={"select_best": None, **key})
+    trial = job_of_trial(job, "loss", {"job.rounds": 1}, Path("tune.toml"))
+    assert trial.evaluation.select_best == "loss"
+    assert parse_job(describing_tables(job), "description").job.describes
