@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,16 @@ from server.report.described import Described
 from server.report.facts import RunFacts
 from server.report.site_differences import differences
 from server.report.tables import shown_metrics
+from server.report.watched import MOST_METRICS, course, is_worse, started
 from shared.errors import RunError
 from shared.finished_run import FinishedRun
 from shared.job.schema import JobSpec
 from shared.job_parts import networks_of
 from shared.judging_job import judging_job
-from shared.metrics.figures import Figure, Point
 from shared.text.plural import many
 from shared.web.tables import Table, TableCell, number
 
 _CERTAIN = 0.05
-_MOST_METRICS = 3
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,13 @@ def drift_of(folders: Sequence[Path]) -> Drift:
             raise RunError(f"is {facts.status}, and says nothing yet", where=facts.record.path)
     if not first.test:
         raise RunError("has no test: name first the run that the model was released with", where=first.name)
-    later.sort(key=_time)
+    later.sort(key=started)
     judging = [first, *(facts for facts in later if not facts.job.job.describes)]
     _require_one_model(first, judging[1:])
     described = [facts for facts in (first, *later) if facts.about.get("described")]
-    metrics = shown_metrics(first.job)[:_MOST_METRICS]
+    metrics = shown_metrics(first.job)[:MOST_METRICS]
     worse = {
-        facts.name: [metric for metric in metrics if _is_worse(first, facts, metric)] for facts in judging[1:]
+        facts.name: [metric for metric in metrics if is_worse(first, facts, metric)] for facts in judging[1:]
     }
     tables = list(_data_tables(described))
     changed = {name: [str(row[0]) for row in table.rows] for name, table in tables}
@@ -70,14 +68,10 @@ def drift_of(folders: Sequence[Path]) -> Drift:
         "The model over time",
         (_in_words(worse),),
         tables=(_scores_table(judging, metrics, worse), *(table for _, table in tables)),
-        figures=_course(judging, metrics),
+        figures=course(judging, metrics),
     )
     says = f"Judged {many(len(judging) - 1, 'time')} since its test."
     return Drift(Report(f"{first.name}: over time", says, (), [section]), worse, changed)
-
-
-def _time(facts: RunFacts) -> datetime:
-    return datetime.fromisoformat(str(facts.about["started"]))
 
 
 def _require_one_model(first: RunFacts, later: Sequence[RunFacts]) -> None:
@@ -97,13 +91,6 @@ def _judged(job: JobSpec) -> list[Any]:
     return [network.options.start_sha256 for network in networks_of(job)]
 
 
-def _is_worse(first: RunFacts, now: RunFacts, metric: str) -> bool:
-    then, value = first.estimate(metric), now.estimate(metric).value
-    if value is None or then.low is None or then.high is None:
-        return False
-    return value > then.high if first.is_lower_better(metric) else value < then.low
-
-
 def _in_words(worse: dict[str, list[str]]) -> str:
     left = {name: found for name, found in worse.items() if found}
     if not left:
@@ -121,7 +108,7 @@ def _scores_table(judging: Sequence[RunFacts], metrics: Sequence[str], worse: di
         rows.append(
             [
                 facts.name,
-                f"{_time(facts):%Y-%m-%d}",
+                f"{started(facts):%Y-%m-%d}",
                 facts.test_patients(),
                 *scores,
                 _worst(facts, metrics[0]),
@@ -143,19 +130,6 @@ def _worst(facts: RunFacts, metric: str) -> str:
         return "–"
     site = (max if facts.is_lower_better(metric) else min)(scores, key=lambda name: scores[name])
     return f"{site} {number(float(scores[site]))}"
-
-
-def _course(judging: Sequence[RunFacts], metrics: Sequence[str]) -> list[Figure]:
-    if len(judging) < 2:
-        return []
-    start = _time(judging[0])
-    points: list[Point] = [
-        (words(metric), round((_time(facts) - start).total_seconds() / 86400, 3), value)
-        for metric in metrics
-        for facts in judging
-        if (value := facts.estimate(metric).value) is not None
-    ]
-    return [Figure("course", "Tests by day since the first", ("metric", "day", "value"), points)]
 
 
 def _data_tables(described: Sequence[RunFacts]) -> Iterator[tuple[str, Table]]:

@@ -8,6 +8,7 @@ from server.report import results, sections
 from server.report.content import Picture, Report, Section
 from server.report.described import description_section
 from server.report.facts import RunFacts
+from server.report.watched import watched_section
 from shared.run_folder import REHEARSAL
 from shared.web.tables import Estimate, Table
 
@@ -29,6 +30,7 @@ def report_of(facts: RunFacts, *, images: bool = True) -> Report:
         return _report_of_description(facts)
     parts = [
         results.results_section(facts),
+        watched_section(facts),
         _figures_section(facts),
         _examples_section(facts) if images else None,
         sections.learning_section(facts),

@@ -1,12 +1,16 @@
 """What a coordinator looks at to tell people: its runs, whether its sites are there, certificates."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from server.folder.coordinator import RUNS, ServerConfig
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
+from server.report.watched import worse_than_first
+from shared.errors import WardroundError
 from shared.notify.messenger import Teller
 from shared.pki.certificates import Clock, load_certificate, utc_now
 from shared.run_folder import ABOUT, description_of, status_of
@@ -62,6 +66,8 @@ class CoordinatorWatch:
             if status == "failed":
                 fields["reason"] = about.get("reason")
             teller.see(f"run:{path.parent.name}", status, kind, **fields)
+            if status == "finished":
+                _look_at_model(teller, path.parent, fields, old=old)
         teller.see(_BEGUN, "seen", None)
 
     def _look_at_sites(self, teller: Teller) -> None:
@@ -83,3 +89,15 @@ class CoordinatorWatch:
 
     def _days(self, end: datetime) -> int:
         return max((end - self._clock()).days, 0)
+
+
+def _look_at_model(teller: Teller, run: Path, fields: Mapping[str, Any], *, old: bool) -> None:
+    """Tell once where a finished run finds its model worse than the first run of the same model did."""
+    key = f"model:{run.name}"
+    if teller.knows(key):
+        return
+    try:
+        worse = [] if old else worse_than_first(run)
+    except WardroundError:  # being removed, or of another version
+        return
+    teller.see(key, "worse" if worse else "as it was", "model-worse" if worse else None, **fields)

@@ -16,6 +16,7 @@ EventName = Literal[
     "run-waits",
     "run-began",
     "run-finished",
+    "model-worse",
     "run-failed",
     "run-stopped",
     "run-interrupted",

@@ -129,6 +129,37 @@ def test_a_coordinator_tells_how_runs_go(coordinator: Path, told: Told) -> None:
     assert "Maier" not in str(failed[1])
 
 
+def test_a_coordinator_tells_that_a_model_has_become_worse(coordinator: Path, told: Told) -> None:
+    """Beside the first run that judged the same model; another model's runs say nothing of it."""
+    watch = CoordinatorWatch(coordinator, load_settings(coordinator))
+    watch.look(told.teller)
+
+    def judged(name: str, day: int, auroc: float, model: str = "a" * 64) -> None:
+        job = make_job(
+            task_name="classification",
+            job_rounds=0,
+            evaluation=None,
+            model={"name": "cnn", "channels": [4, 8], "start": "released", "start_sha256": model},
+        )
+        run = RunFolder.create(coordinator / "runs", job, name, "brain")
+        scores = {"federation": {"auroc": auroc}, "sites": {}}
+        metrics = {"auroc": {"value": auroc, "low": auroc - 0.05, "high": auroc + 0.05}}
+        run.describe(
+            started=f"2027-01-{day:02}T00:00:00+00:00",
+            status="finished",
+            test=scores,
+            comparison={"how": "counts", "metrics": metrics},
+        )
+
+    judged("release", 1, 0.9)
+    judged("later", 2, 0.86)
+    judged("other", 3, 0.5, "b" * 64)
+    judged("worse", 4, 0.84)
+    watch.look(told.teller)
+    watch.look(told.teller)
+    assert [own["run"] for kind, own in told.new() if kind == "model-worse"] == ["worse"]
+
+
 def test_a_coordinator_tells_which_sites_are_lost_and_back(coordinator: Path, told: Told) -> None:
     time = utc_now()
     clock = lambda: time  # noqa: E731
