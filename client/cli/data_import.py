@@ -122,7 +122,7 @@ def _said(asked: "Import", report: "Report") -> Iterator[str]:
     if asked.how == "deidentify":
         from client.dicom_import.deidentify import PROFILE
 
-        yield f"de-identified by {PROFILE}; faces can be seen in volumes of heads"
+        yield f"de-identified by {PROFILE}"
     yield from report.lines()
     yield f"For the hospital alone: {asked.records} (what was left out, who is who)"
     yield f"Its key of pseudonyms, to keep a copy of: {asked.key}"

@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
 from client.data.formats.dicom.bytes import read_whole
+from client.dicom_import.faces import may_show_a_face
 from client.dicom_import.pseudonyms import Pseudonyms
 
 EDITION = "2026c"
@@ -64,10 +65,13 @@ def deidentify(source: Path, target: IO[bytes], names: Pseudonyms) -> None:
     """
     dataset = read_whole(source)
     patient = names.patient(str(dataset.get("PatientID") or ""))
+    shows_face = may_show_a_face(lambda name: str(dataset.get(name) or ""))
     clean(dataset, names)
     dataset.PatientID = dataset.PatientName = patient
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = PROFILE[:64]
+    if shows_face:
+        dataset.RecognizableVisualFeatures = "YES"
     dataset.LongitudinalTemporalInformationModified = "REMOVED"
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = _METHOD

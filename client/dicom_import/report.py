@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from client.dicom_import.faces import NOT_DONE, may_show_a_face
+from client.dicom_import.headers import text
 from client.dicom_import.series import Series
 from shared.files import replace_file
 from shared.text.plural import many
@@ -27,13 +29,14 @@ class Report:
 
     Attributes:
         used: Rows, series, files and patients of the dataset.
+        faces: Series of copies without identifiers in which a face may be recognised.
         alike: Groups of patients whose ids differ only in how they are written: pseudonyms hide that.
     """
 
     def __init__(self, folder: Path, profile: str | None = None) -> None:
         self._profile = profile
         self.used: Counter[str] = Counter()
-        self.alike = 0
+        self.alike = self.faces = 0
         self._reasons: dict[Level, Counter[str]] = {level: Counter() for level in get_args(Level)}
         self._unmatched: Counter[tuple[str, str]] = Counter()
         self._folder = folder
@@ -53,6 +56,11 @@ class Report:
         """Count a series that is left out."""
         self.skip("series", reason, f"{series.files[0].shown} ({len(series.files)} files)")
 
+    def copied(self, series: Series) -> None:
+        """Count a series that is copied without what identifies, if a face may be recognised in it."""
+        header = series.header
+        self.faces += may_show_a_face(lambda name: text(header, name)) is not False
+
     def no_rule(self, series: Series) -> None:
         """Count a series that fits no rule."""
         self.skip_series(series, "fits no rule")
@@ -60,6 +68,11 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """Yield what a person is told."""
+        if self.faces:
+            yield (
+                f"{many(self.faces, 'series', 'series')} in which a face may be recognised: volumes of the "
+                f"head, or of what the headers do not name. Nothing is done against that ({NOT_DONE})"
+            )
         if self.alike:
             yield (
                 f"{many(self.alike, 'group')} of patients whose ids differ only in how they are written "
@@ -75,6 +88,7 @@ class Report:
         return {
             "used": dict(self.used),
             "alike": self.alike,
+            **({"faces": self.faces, "options_not_done": [NOT_DONE]} if self._profile else {}),
             "skipped": {level: dict(own) for level, own in self._reasons.items()},
         }
 
@@ -88,8 +102,9 @@ class Report:
             {"modality": modality, "description": description, "series": count}
             for (modality, description), count in self._unmatched.most_common(_LISTED)
         ]
-        text = json.dumps({"profile": self._profile, **self.told(), "fits_no_rule": listed}, indent=2) + "\n"
-        replace_file(self._folder / REPORT, text.encode())
+        told = {"profile": self._profile, **self.told(), "fits_no_rule": listed}
+        content = json.dumps(told, indent=2) + "\n"
+        replace_file(self._folder / REPORT, content.encode())
         self._file.close()
         self._part.replace(self._folder / SKIPPED)
 

@@ -195,6 +195,9 @@ class _Dataset:
         self.rows.append(row_of(row, self._rules, placing, cells))
         self.who.update(placing.names.who(series) for series in row.series.values())
         self.folders.update(placing.folder(series) for series in row.series.values())
+        if placing.how == "deidentify":
+            for series in row.series.values():
+                report.copied(series)
         report.used["rows"] += 1
         report.used["series"] += len(row.series)
         report.used["files"] += sum(len(series.files) for series in row.series.values())

@@ -130,14 +130,14 @@ class DicomWeb:
                 if answer.status_code == HTTPStatus.NO_CONTENT:
                     return []
                 self._require(answer)
-                content = b""
+                content = bytearray()
                 for piece in self._pieces(answer):
                     content += piece
                     if len(content) > _LARGEST_ANSWER:
                         raise PacsError("answers with a list of any length", where=self.host)
         except httpx.HTTPError as error:
             raise self._unreached(error) from None
-        found = parsed(content or b"[]")
+        found = parsed(bytes(content) or b"[]")
         if not isinstance(found, list):
             raise PacsError("answers with what is not a list (DICOM JSON)", where=self.host)
         return [_item(item) for item in found if isinstance(item, dict)]

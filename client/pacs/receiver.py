@@ -47,7 +47,7 @@ def receiving(
     handlers = [(evt.EVT_C_STORE, store), (evt.EVT_CONN_OPEN, opened)]
     place = (table.receive_address or _own_address(table), table.receive_port)
     try:
-        server = entity.start_server(place, block=False, evt_handlers=handlers, ssl_context=tls)
+        entity.start_server(place, block=False, evt_handlers=handlers, ssl_context=tls)
     except OSError as error:
         raise PacsError(
             f"receive_port {table.receive_port} can't be used on {place[0]} ({error.strerror})",
@@ -57,7 +57,7 @@ def receiving(
     try:
         yield
     finally:
-        server.shutdown()
+        entity.shutdown()
 
 
 def _addresses(table: DimseTable) -> set[str]:

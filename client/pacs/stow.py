@@ -101,12 +101,12 @@ def _parts(contents: Sequence[bytes], boundary: str) -> Iterable[bytes]:
 
 def _bounded(answer: httpx.Response) -> bytes:
     require_plain(answer)
-    found = b""
+    found = bytearray()
     for piece in answer.iter_bytes():
         found += piece
         if len(found) > _LARGEST_ANSWER:
             raise httpx.RemoteProtocolError(f"it answers with more than {_LARGEST_ANSWER} bytes")
-    return found
+    return bytes(found)
 
 
 def _object(content: bytes) -> dict[str, Any]:

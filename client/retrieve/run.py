@@ -68,7 +68,7 @@ def retrieve_with(
     embedder = Embedder.of(finished, which, open_device(device))
     embedder.require_features()
     kinds = {name: kind for name, kind in kinds_of(finished.job).items() if kind.field.role == "input"}
-    sides = [_embedded(embedder, find_rows(place, finished.job, kinds), kinds) for place in (archive, query)]
+    sides = [embedded(embedder, find_rows(place, finished.job, kinds), kinds) for place in (archive, query)]
     (kept, vectors, problems), (asked, wanted, others) = sides
     owners = [row.patient for row in asked], [row.patient for row in kept]
     labels = [row.label or "" for row in asked], [row.label or "" for row in kept]
@@ -82,15 +82,24 @@ def retrieve_with(
     return Retrieved(out / PAGE, len(asked), len(kept), how_good, [*problems, *others])
 
 
-def _embedded(
+def embedded(
     embedder: Embedder, manifest: Manifest, kinds: dict[str, Kind]
 ) -> tuple[list[Record], NDArray[np.float64], list[DataError]]:
-    """Return the rows that can be used, their vectors (A, N), and what is wrong with the others."""
+    """Return the rows that can be used, their vectors (A, N), and what is wrong with the others.
+
+    Raises:
+        DataError: No row can be used.
+    """
     rows, vectors, problems = [], [], list(manifest.problems)
     for said in embedder.answers(manifest, kinds):
         if isinstance(said.answer, Embedded):
+            vector = said.answer.vector.numpy()
+            if not np.isfinite(vector).all():  # like nothing, and like everything
+                where = manifest.at(said.record)
+                problems.append(DataError("the model makes no finite numbers of it", where=where))
+                continue
             rows.append(said.record)
-            vectors.append(said.answer.vector.numpy())
+            vectors.append(vector)
         elif said.problem is not None:
             problems.append(said.problem)
     if not rows:

@@ -20,6 +20,7 @@ from client.data.check.identifying_headers import identifying_fields
 from client.data.images.readers import read_image
 from client.data.manifest.splits import CohortKey
 from client.dicom_import.deidentify import PROFILE, clean, deidentify, mapped, table
+from client.dicom_import.faces import may_show_a_face
 from client.dicom_import.pseudonyms import Pseudonyms
 from tests.cli import wardround
 from tests.client.data.formats.dicom_files import written
@@ -103,6 +104,21 @@ def test_a_second_tool_finds_nothing_of_what_it_would_take_out(tmp_path: Path) -
     assert left == []
 
 
+@pytest.mark.parametrize(
+    ("tags", "shown"),
+    [
+        ({"BodyPartExamined": "HEAD"}, True),
+        ({"BodyPartExamined": "CHEST", "StudyDescription": "PET/CT skull base to thigh"}, True),
+        ({"SeriesDescription": "t1 Schädel"}, True),
+        ({"BodyPartExamined": "CHEST", "SeriesDescription": "cardiac surface, linear"}, False),
+        ({"BodyPartExamined": "SKULL", "Modality": "DX"}, False),  # no volume
+        ({}, None),
+    ],
+)
+def test_a_head_is_known_by_its_headers(tags: dict[str, str], shown: bool | None) -> None:
+    assert may_show_a_face(lambda name: {"Modality": "MR", **tags}.get(name, "")) is shown
+
+
 def test_uids_stand_for_the_same_everywhere_and_those_of_dicom_stay() -> None:
     one = mapped("1.2.3", NAMES)
     assert one == mapped("1.2.3", NAMES) != mapped("1.2.4", NAMES)
@@ -125,12 +141,16 @@ def imported(place: Path, *options: object, code: int = 0) -> Any:
 
 
 def test_a_dataset_of_copies_names_nobody(tmp_path: Path) -> None:
-    slices = write_series(tmp_path / "in", "HOSP1", 1, 1, "flair", InstitutionName="St. Secret")
+    head = {"BodyPartExamined": "HEAD", "InstitutionName": "St. Secret"}
+    slices = write_series(tmp_path / "in", "HOSP1", 1, 1, "flair", **head)
     original = read_image(tmp_path / "in")
     content = slices[0].read_bytes()
     slices[0].write_bytes(b"SECRET".ljust(128) + content[128:])  # what stands before the begin
     answer = imported(tmp_path)
     assert answer["profile"] == PROFILE
+    assert answer["faces"] == 1
+    told = json.loads((tmp_path / "ds.import" / "report.json").read_text())
+    assert (told["faces"], told["options_not_done"]) == (1, ["Clean Recognizable Visual Features"])
     (row,) = csv.DictReader(io.StringIO((tmp_path / "ds" / "manifest.csv").read_text()))
     folder = tmp_path / "ds" / row["image"]
     copy = read_image(folder)
@@ -144,6 +164,7 @@ def test_a_dataset_of_copies_names_nobody(tmp_path: Path) -> None:
         assert identifying_fields(file) <= {"PatientName", "PatientID", "InstitutionName"}  # replaced
         dataset = pydicom.dcmread(file)
         assert dataset.PatientID == row["patient"]
+        assert dataset.RecognizableVisualFeatures == "YES"
         assert dataset.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
     assert imported(tmp_path)["used"] == answer["used"]
     mixed = wardround("data", "import", tmp_path / "in", "--out", tmp_path / "ds")

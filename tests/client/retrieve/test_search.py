@@ -1,12 +1,19 @@
 """Search against a sort by hand, and its figures against scikit-learn's."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 
+from client.data.manifest.rows import Manifest, Record
+from client.predict.answering import Said
+from client.retrieve.embedding import Embedded
+from client.retrieve.run import embedded
 from client.retrieve.search import Found, goodness, nearest
 
 
@@ -58,3 +65,17 @@ def test_a_query_without_a_label_counts_for_nothing() -> None:
     assert told.mean_average_precision == pytest.approx(0.25)
     assert told.chance == pytest.approx(2 / 3)
     assert goodness(found, (["", ""], ["y", "x", "x"]), (["p", "q"], ["a", "b", "c"])) is None
+
+
+def test_an_image_of_which_a_model_makes_no_numbers_is_like_nothing() -> None:
+    rows = [Record(row, f"p{row}", ()) for row in (2, 3)]
+    vectors = (torch.tensor([0.6, 0.8]), torch.tensor([float("nan"), 0.0]))
+
+    class Diverged:
+        def answers(self, manifest: Manifest, kinds: object) -> list[Said]:
+            return [Said(row, {}, Embedded({}, vector=own)) for row, own in zip(rows, vectors, strict=True)]
+
+    kept, found, [problem] = embedded(Diverged(), Manifest(Path("m.csv"), (), rows, []), {})
+    assert kept == rows[:1]
+    assert found.tolist() == [pytest.approx([0.6, 0.8])]
+    assert "m.csv, row 3: the model makes no finite numbers of it" in str(problem)

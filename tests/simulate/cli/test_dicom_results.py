@@ -23,9 +23,12 @@ from shared.audit.log import parse_entry
 from shared.pki.certificates import new_key, save_key
 from tests.cli import wardround
 from tests.client.dicom_import.heaps import write_key
+from tests.client.health_records.omop import QUERY, TABLES, patient
+from tests.client.health_records.site import write_site as write_cohort
 from tests.dicom_files import faults, write_ct
 from tests.jobs import job_text
 from tests.orthanc import Orthanc, running_orthanc
+from tests.postgres import running_postgres
 
 OPTIONS = {
     "task_classes": ["lesion"],
@@ -174,28 +177,33 @@ of = "image"
 """
 
 
-def test_studies_of_an_archive_train_a_model_whose_results_go_back_there(tmp_path) -> None:
-    """Images and drawn masks of the archive: pulled, trained on, predicted, stored, read back."""
-    manifest, site = write_hospitals(tmp_path / "scanned"), write_site(tmp_path)
-    (tmp_path / "archive").mkdir()
+def test_studies_of_a_cohort_train_a_model_whose_results_go_back_to_the_archive(tmp_path) -> None:
+    """Asked of PostgreSQL, pulled from Orthanc with drawn masks, trained on, predicted, stored, read back."""
+    manifest, site = write_hospitals(tmp_path / "scanned"), tmp_path / "site"
+    data = site / "data" / "brain"
+    for folder in (tmp_path / "archive", data.parent):
+        folder.mkdir(parents=True)
     (tmp_path / "rules.toml").write_text(RULES)
-    write_key(tmp_path)
-    with running_orthanc(tmp_path / "archive") as archive:
+    write_key(data.parent)
+    with running_orthanc(tmp_path / "archive") as archive, running_postgres() as omop:
+        names = [row["patient"] for row in rows(manifest)]
+        known = [patient(number, name, f"A{name}") for number, name in enumerate(names)]
+        omop.do(*TABLES, *(statement for own in known for statement in own))
+        write_cohort(site, omop.by_socket, QUERY)
         for file in sorted(manifest.parent.rglob("*.dcm")):
             archive.put(file)
         settings = archive.write_settings(tmp_path)
         own = settings.read_text()
         settings.write_text(own + own.replace("[store]", "[pull]"))
         (tmp_path / "job.toml").write_text(job_text(**OPTIONS, strategy_min_sites=2))
-        pull = ("--rules", "rules.toml", "--out", "data")
         for line in (
-            ("data", "pull", "--query", "StudyDate=20260102", "--from", settings, *pull, "--dir", site),
-            ("simulate", "job.toml", "--data", "data", "--sites", 2, "--workers", "in-process"),
+            ("data", "pull", "--cohort", "brain", "--from", settings, "--rules", "rules.toml", "--dir", site),
+            ("simulate", "job.toml", "--data", data, "--sites", 2, "--workers", "in-process"),
         ):
             said = wardround(*line, cwd=tmp_path)
             assert said.returncode == 0, said.stderr
         [run] = (tmp_path / "runs").iterdir()
-        asked = ("predict", run, "--data", "data", "--out", "said", *as_(["dicom-seg", "dicom-sr"]))
+        asked = ("predict", run, "--data", data, "--out", "said", *as_(["dicom-seg", "dicom-sr"]))
         said = wardround(*asked, "--store", settings, "--dir", site, cwd=tmp_path)
         assert said.returncode == 0, said.stderr
         stored = {
