@@ -9,6 +9,10 @@ from shared.decisions.choice import KEY, Choice, sigmoid
 from shared.web.tables import Estimate, Table
 
 _POINTS = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+_ABOUT = (
+    "Where hospitals merge bins of scores (min_group above 1, without masks), a count at a threshold is "
+    "exact to a bin of them only."
+)
 _BEFORE_THE_TEST = "Chosen on the validation patients of all hospitals, before the test was opened."
 
 
@@ -54,7 +58,7 @@ def _at_threshold(choice: Choice, judged: Mapping[str, Any]) -> Table | None:
         for name, threshold in choice.thresholds.items()
     ]
     columns = ("class", "threshold (uncalibrated)", *map(words, _POINTS))
-    notes = (_BEFORE_THE_TEST, "Predictive values are of patients as frequent as in this test.")
+    notes = (_BEFORE_THE_TEST, "Predictive values are of patients as frequent as in this test.", _ABOUT)
     return Table("operating-point", "At the operating point", columns, rows, notes) if rows else None
 
 

@@ -66,8 +66,7 @@ def entries(job: JobSpec, choice: Choice | None, test: "Judged", members: Sequen
     found, patients = job.task.classified(), _patients(members, "test")
     told: dict[str, Any] = {}
     if test.pooled is not None:
-        share = min(1.0, patients / max(1, sum(test.examples.values()) or patients))
-        told |= group_entries(job, choice, test.pooled, test.known, share)
+        told |= group_entries(job, choice, test.pooled, test.known, patients)
     if choice is None or found is None:
         return told
     own: dict[str, Any] = {"chosen": choice.model_dump(), "judged": {}, "sites": {}}

@@ -18,7 +18,7 @@ def group_entries(
     choice: Choice | None,
     pooled: GroupedMetrics,
     sites: Mapping[str, GroupedMetrics],
-    share: float,
+    patients: int,
 ) -> dict[str, Any]:
     """Return the entry of `run.json`: by group what the `federation` reaches, and each of the `sites`.
 
@@ -27,10 +27,11 @@ def group_entries(
         choice: Of thresholds, made before the test.
         pooled: Of all sites together.
         sites: Of those whose own states are known.
-        share: Patients for each image, as far as the sites' rounded numbers tell: of the intervals.
+        patients: Behind all, as the sites round them: a patient's images count as one in an interval.
     """
     if not pooled.groups:
         return {}
+    share = min(1.0, patients / max(1, _images(pooled.whole)))
     return {
         KEY: {
             "federation": _figures(job, choice, pooled, share),
@@ -51,7 +52,8 @@ def _of(job: JobSpec, choice: Choice | None, part: MetricSet, share: float) -> d
     intervals = from_tally(job, figures, part.tally(), round(images * share))
     found: dict[str, Any] = {"images": images, "metrics": figures, "intervals": intervals}
     curves, label = part.curves(), job.task.classified()
-    if choice is not None and choice.thresholds and curves is not None and label is not None:
+    folded = job.privacy.secure_aggregation  # a group's bins are merged then, across any threshold
+    if choice is not None and choice.thresholds and curves is not None and label is not None and not folded:
         told = judged(choice, label[1], curves, round(images * share))
         found["at_threshold"] = told["at_threshold"]
     return found

@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.metrics.group_options import groups_of
+from shared.metrics.histograms import Histograms
 from shared.metrics.states import MetricSet
 
 if TYPE_CHECKING:
     from shared.tasks.base import Task
 
 TEST = "test"
+LEAST_BINS = 5
+"""Of the curve of a group: fewer would make a wrong figure of it."""
 
 
 class GroupedMetrics:
@@ -70,11 +73,24 @@ class GroupedMetrics:
         return np.concatenate([part.counts() for part in self.parts()])
 
     def fold(self, most: int) -> None:
-        """Merge bins of scores until at most so many hold anything; of a group its part of them."""
+        """Merge bins of scores until at most so many hold anything; of a group its part of them.
+
+        A group with fewer than `LEAST_BINS` has none: what is merged lies in the middle of its bins, and of
+        so few no curve can be drawn.
+        """
         self.whole.fold(most)
         for name, part in self.groups.items():
             part.fold(self.bins_of(name, most))
+            if self.bins_of(name, most) < LEAST_BINS:
+                _clear_scores(part)
 
     def bins_of(self, name: str, most: int) -> int:
         """Return how many bins a group has, where all together have so many."""
         return max(1, most // self.beside[name])
+
+
+def _clear_scores(part: MetricSet) -> None:
+    for metric in part.metrics.values():
+        if isinstance(metric, Histograms):
+            metric.positives.zero_()
+            metric.negatives.zero_()

@@ -144,8 +144,22 @@ def test_masked_sums_of_groups_are_those_of_all_hospitals():
     assert total.whole.compute()["accuracy"] == pytest.approx(
         np.mean([own.whole.compute()["accuracy"] for own in sites])
     )
+    assert 0.5 < total.groups["sex: F"].compute()["auroc"] < 1
     with pytest.raises(ValueError, match="expected"):
         total.merge(total.whole.pack())
+
+
+def test_a_group_of_few_bins_has_no_curve_in_place_of_a_wrong_one():
+    """Two bins in the middle of which all scores would lie make an AUROC of 0.5, whatever the model."""
+    task = make_task(job_of(SEX))
+    metrics = GroupedMetrics.of(task, first_edges(1, 20), "test")
+    batch = Batch({"label": torch.tensor([0, 1])}, ["a", "b"])
+    for part in metrics.parts():
+        task.update(part, {"logits": torch.tensor([[3.0, -3.0], [-3.0, 3.0]])}, batch, torch.ones(2))
+    metrics.fold(8)
+    assert np.isnan(metrics.groups["sex: F"].compute()["auroc"])
+    assert metrics.whole.compute()["auroc"] == 1
+    assert metrics.groups["sex: F"].compute()["accuracy"] == 1
 
 
 def test_unmasked_figures_of_groups_have_the_noise_of_one_more_look():
