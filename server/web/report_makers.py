@@ -54,6 +54,12 @@ class _Maker:
                 self._process.kill()
         self._process = None
 
+    async def close(self) -> None:
+        """End the process, and return once it has ended."""
+        if process := self._process:
+            self.end()
+            await process.wait()
+
     async def _ask(self, asked: dict[str, Any], says: Callable[[str], None]) -> dict[str, str]:
         process = await self._running()
         assert process.stdin is not None  # noqa: S101 (both are pipes)
@@ -112,7 +118,7 @@ class ReportMakers:
             raise RunError(answer["error"], remedy=answer["remedy"] or None)
         return Made(answer["title"], answer["html"])
 
-    def end(self) -> None:
+    async def close(self) -> None:
         """End the processes."""
         for maker in self._all:
-            maker.end()
+            await maker.close()

@@ -79,7 +79,7 @@ class ReportPages:
         """End what is under way."""
         for task in self._under_way:
             task.cancel()
-        self._makers.end()
+        await self._makers.close()
 
     async def report(self, request: Request) -> Response:
         """Show the report of a run."""
