@@ -28,6 +28,7 @@ from shared.web.live import ALIVE, event, live_answer
 
 _SOON_S = 0.8  # what is made by then is shown at once
 _LOOK_S = 1.0
+_COME_BACK_S = 60.0  # in which a page that waits has come back: later, what is shown is made anew
 _KEPT = 16
 _MOST_RUNS = 8
 _MOST_EACH = 3  # reports that one person may have under way
@@ -42,12 +43,26 @@ class _Making:
         task: Gives it.
         says: What is being done.
         waiting: Names of people who have been told to wait for it.
+        ended: When it was there, by the loop's clock.
     """
 
     stamp: tuple[Any, ...]
     task: "asyncio.Task[Made]"
     says: str = "Waiting for other reports."
     waiting: set[str] = field(default_factory=set)
+    ended: float = 0.0
+
+    def is_for(self, person: str, stamp: tuple[Any, ...]) -> bool:
+        """Say whether a person is shown it, whose runs look so now."""
+        if not self.task.done():
+            return True
+        if self.task.cancelled() or self.task.exception() is not None:
+            return self._is_awaited_by(person)
+        return self.stamp == stamp or self._is_awaited_by(person)
+
+    def _is_awaited_by(self, person: str) -> bool:
+        since = asyncio.get_running_loop().time() - self.ended
+        return person in self.waiting and since < _COME_BACK_S
 
 
 class ReportPages:
@@ -133,11 +148,8 @@ class ReportPages:
         coordinator = self._desk.of(user)
         runs = [await self._desk.quickly(partial(coordinator.open, name)) for name in names]
         key, stamp = (user.role, whole, *(run.path for run in runs)), tuple(map(_stamp, runs))
-        if key in self._kept:
-            kept = self._kept[key]
-            has_failed = kept.task.done() and (kept.task.cancelled() or kept.task.exception() is not None)
-            if user.name in kept.waiting or not kept.task.done() or (kept.stamp == stamp and not has_failed):
-                return kept
+        if key in self._kept and self._kept[key].is_for(user.name, stamp):
+            return self._kept[key]
         if list(self._under_way.values()).count(user.name) >= _MOST_EACH:
             raise HTTPException(
                 HTTPStatus.TOO_MANY_REQUESTS, f"{_MOST_EACH} reports of yours are being made: wait for one"
@@ -150,10 +162,14 @@ class ReportPages:
         def says(text: str) -> None:
             making.says = text
 
+        def ends(task: "asyncio.Task[Made]") -> None:
+            making.ended = task.get_loop().time()
+            del self._under_way[task]
+
         task = asyncio.create_task(self._makers.make(asked, says))
         self._under_way[task] = person
-        task.add_done_callback(self._under_way.pop)
         making = _Making(stamp, task)
+        task.add_done_callback(ends)
         return making
 
 
