@@ -13,10 +13,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.serverapp import ServerApp
 
 from server.files import write_atomic
-from server.folder.coordinator import MODELS
+from server.folder.coordinator import COORDINATOR, MODELS
 from server.gateway.model_files import Outbox
 from server.gateway.notices import Rope
-from server.rounds.server_app import COORDINATOR
 from shared.flower.inline import identity_of
 from shared.flower.mailbox import HttpGrid, Mailbox
 from shared.job.schema import JobSpec, parse_job

@@ -152,4 +152,7 @@ def test_pages_work_without_a_script(tab: Watched, place: Place, going: RunFolde
         for name in (FINISHED, "heart-mri-20261121-091500"):
             own.page.check(f"input[value='{name}']")
         own.page.click("text=Compare the chosen runs")
+        own.page.wait_for_url("**/compare?*")
+        while own.page.locator("#report-now").count():  # it is being made
+            own.page.reload()
         assert "side by side" in (own.page.text_content("h1") or "")
