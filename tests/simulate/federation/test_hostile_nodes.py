@@ -192,7 +192,7 @@ def test_an_answer_in_pieces_counts_once_it_is_whole(federation, run):
 
 
 def test_who_lives_and_does_not_answer_holds_a_round_for_the_grace_only(federation, run):
-    wake = threading.Event()
+    wake, back = threading.Event(), threading.Event()
 
     def hold(payload, arrays):
         wake.wait()
@@ -201,20 +201,38 @@ def test_who_lives_and_does_not_answer_holds_a_round_for_the_grace_only(federati
     def look(event: Event) -> None:
         if (event.kind, event.round) == ("round_started", 3):
             wake.set()
+        if (event.kind, event.site, event.round, event.phase) == ("site_done", "delta", 3, "train"):
+            back.set()
 
-    with LightNode(federation.folder / "delta", hostile_alone("train", hold)):
-        federation.await_online({"delta"})
-        name, events, about = run(look, job_rounds=6, strategy_round_timeout=600.0)
+    with (
+        LightNode(federation.folder / "gamma", lambda config: WaitingInRound3(config, back)),
+        LightNode(federation.folder / "delta", hostile_alone("train", hold)),
+    ):
+        federation.await_online({"gamma", "delta"})
+        # Three of four are the quorum: in round 3 that takes 'gamma', who waits for 'delta'.
+        name, events, about = run(look, strategy_min_sites=3, job_rounds=3, strategy_round_timeout=600.0)
     assert about["status"] == "finished"
-    late = of(events, "site_late")
+    late = [event for event in of(events, "site_late") if event.round < 3]
     assert {event.site for event in late} == {"delta"}
-    assert {event.round for event in late if event.phase == "train"} >= {1, 2}
+    assert {event.round for event in late if event.phase == "train"} == {1, 2}
     assert about["late"]["delta"] >= 2
     # Once it is free again it does not work on the rounds that went on without it.
     rows = (federation.folder / "coordinator" / "runs" / name / "sites.csv").read_text().splitlines()
-    rounds = {int(row.split(",")[0]) for row in rows if row.split(",")[1:3] == ["delta", "train"]}
-    assert rounds
-    assert min(rounds) >= 3
+    rounds = [row.split(",")[0] for row in rows if row.split(",")[1:3] == ["delta", "train"]]
+    assert rounds == ["3"]
+
+
+class WaitingInRound3(LightHost):
+    """A site whose training of round 3 waits."""
+
+    def __init__(self, config, until: threading.Event) -> None:
+        super().__init__(config, **options)
+        self._until = until
+
+    def handle(self, call):
+        if call.kind == "train" and call.payload["records"]["config"][1]["round"] == 3:
+            self._until.wait()
+        return super().handle(call)
 
 
 def hostile_alone(kind: str, twist):
