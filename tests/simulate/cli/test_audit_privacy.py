@@ -2,21 +2,31 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 
+from tests.cli import wardround
 from tests.conftest import SITES, write_dataset
+from tests.jobs import job_text
 
 
-@pytest.fixture
-def run(cli, tiny_job_file, tmp_path):
-    """Return the folder of a run of two hospitals with 36 patients each."""
-    manifest = write_dataset(tmp_path / "data", SITES[:2], patients=36, side=8)
-    sets = ("--set", "strategy.min_sites=2", "--set", "data.size=[8,8]", "--rounds", 1)
-    said = cli("simulate", tiny_job_file, "--data", manifest, "--workers", "in-process", *sets)
-    assert said.code == 0, said.err
-    return said.run
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Return the manifest of two hospitals with 36 patients each."""
+    return write_dataset(tmp_path_factory.mktemp("audited") / "data", SITES[:2], patients=36, side=8)
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory) -> Path:
+    """Return the folder of a run of theirs; the tests only look at it."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "tiny.toml").write_text(job_text(strategy_min_sites=2, data_size=[8, 8], job_rounds=1))
+    said = wardround("simulate", "tiny.toml", "--data", data, "--workers", "in-process", cwd=folder)
+    assert said.returncode == 0, said.stderr
+    [found] = (folder / "runs").iterdir()
+    return found
 
 
 def site_file(folder, name: str, manifest) -> str:
@@ -26,7 +36,7 @@ def site_file(folder, name: str, manifest) -> str:
     return folder / "site.toml"
 
 
-def test_an_audit_prints_a_table_or_json(cli, run, tmp_path) -> None:
+def test_an_audit_prints_a_table_or_json(cli, run, data, tmp_path) -> None:
     first = cli("audit-privacy", run, "--site-name", "beta", "--shadows", 4)
     assert first.code == 0, first.err
     assert "loss threshold" in first.out
@@ -38,13 +48,13 @@ def test_an_audit_prints_a_table_or_json(cli, run, tmp_path) -> None:
     figures = json.loads(again.out)
     assert (figures["members"], figures["others"], figures["shadows"]) == (12, 24, 4)
     assert figures["smallest_false_positive_rate"] == pytest.approx(1 / 24)
-    own = site_file(tmp_path / "hospital", "beta", tmp_path / "data" / "manifest.csv")
+    own = site_file(tmp_path / "hospital", "beta", data)
     theirs = cli("audit-privacy", run, "--site", own, "--shadows", 4, "--json")
     assert theirs.code == 0, theirs.err
     assert json.loads(theirs.out) == figures
 
 
-def test_what_cant_be_audited_is_said(cli, run, tmp_path) -> None:
+def test_what_cant_be_audited_is_said(cli, run, data, tmp_path) -> None:
     def error(*options, folder=run) -> str:
         said = cli("audit-privacy", folder, "--shadows", 4, *options)
         assert (said.code, said.out) == (2, "")
@@ -53,8 +63,7 @@ def test_what_cant_be_audited_is_said(cli, run, tmp_path) -> None:
     assert "give --site SITE.toml, or --site-name NAME" in error()
     assert "has no site 'betta'; did you mean 'beta'" in error("--site-name", "betta")
     assert "is not the folder of a run" in error("--site-name", "beta", folder=tmp_path)
-    manifest = tmp_path / "data" / "manifest.csv"
-    stranger = site_file(tmp_path / "stranger", "gamma", manifest)
+    stranger = site_file(tmp_path / "stranger", "gamma", data)
     stranger.write_text(stranger.read_text().replace('site = "gamma"', 'site = "alpha"'))
     assert "site 'gamma' took no part; these did: alpha, beta" in error("--site", stranger)
     other = write_dataset(tmp_path / "other", ("beta",), patients=90, side=8)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from simulate.forgetting.grids import Kept
+from tests.cli import wardround
 from tests.conftest import write_dataset
+from tests.jobs import job_text
 
 SITES = ("alpha", "beta", "gamma")
 
@@ -39,15 +42,26 @@ def fewer(hospitals: Path, folder: Path, site: str, patient: str | None = None) 
     return folder / "manifest.csv"
 
 
-@pytest.fixture
-def simulated(cli: Any, tiny_job_file: Path) -> Any:
-    def run(data: Path) -> Path:
-        sets = ("--set", "strategy.min_sites=2", "--set", "data.size=[8,8]", "--rounds", 2)
-        said = cli("simulate", tiny_job_file, "--data", data, "--workers", "in-process", *sets)
-        assert said.code == 0, said.err
-        return said.run
-
+def simulated(data: Path, folder: Path) -> Path:
+    """Return the run of a simulation below a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "tiny.toml").write_text(job_text(strategy_min_sites=2, data_size=[8, 8], job_rounds=2))
+    said = wardround("simulate", "tiny.toml", "--data", data, "--workers", "in-process", cwd=folder)
+    assert said.returncode == 0, said.stderr
+    [run] = (folder / "runs").iterdir()
     return run
+
+
+@pytest.fixture(scope="module")
+def finished(hospitals: Path, tmp_path_factory: Any) -> Path:
+    """Return the run of all three."""
+    return simulated(hospitals, tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """Return a copy of it, to which others come."""
+    return shutil.copytree(finished, tmp_path / "runs" / finished.name)
 
 
 def vector(run: Path) -> np.ndarray:
@@ -57,14 +71,13 @@ def vector(run: Path) -> np.ndarray:
 
 
 def test_a_hospital_is_forgotten_to_the_bit_and_approximately(
-    cli: Any, simulated: Any, hospitals: Path, tmp_path: Path
+    cli: Any, run: Path, hospitals: Path, tmp_path: Path
 ) -> None:
-    run = simulated(hospitals)
     said = cli("forget", run, "--site", "beta", "--shadows", 4, "--workers", "in-process", "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
     exact, approximate = (Path(found["runs"][name]) for name in ("exact", "FedEraser"))
-    never = simulated(fewer(hospitals, tmp_path / "two", "beta"))
+    never = simulated(fewer(hospitals, tmp_path / "two", "beta"), tmp_path / "never")
     np.testing.assert_array_equal(vector(exact), vector(never))
     apart = np.linalg.norm(vector(approximate) - vector(exact))
     assert 0 < apart < np.linalg.norm(vector(run) - vector(exact))
@@ -75,14 +88,13 @@ def test_a_hospital_is_forgotten_to_the_bit_and_approximately(
     assert "Without beta" in (exact / "forgetting.html").read_text()
 
 
-def test_a_patient_is_forgotten_to_the_bit(cli: Any, simulated: Any, hospitals: Path, tmp_path: Path) -> None:
-    run = simulated(hospitals)
+def test_a_patient_is_forgotten_to_the_bit(cli: Any, run: Path, hospitals: Path, tmp_path: Path) -> None:
     said = cli("forget", run, "--site", "beta", "--patient", "beta-0", "--workers", "in-process", "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert "forgets whole hospitals" in found["notes"][0]
     assert found["attacks"] == {}
-    never = simulated(fewer(hospitals, tmp_path / "less", "beta", "beta-0"))
+    never = simulated(fewer(hospitals, tmp_path / "less", "beta", "beta-0"), tmp_path / "never")
     np.testing.assert_array_equal(vector(Path(found["runs"]["exact"])), vector(never))
     assert not np.array_equal(vector(never), vector(run))
     there = sorted(run.parent.iterdir())
