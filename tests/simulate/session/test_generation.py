@@ -35,6 +35,12 @@ LEARNS = {
     "training_keep_optimizer": True,
     "evaluation_select_best": "frechet",
 }
+SHORT = LEARNS | {
+    "model_generator": {"name": "generator", "channels": [8, 16]},
+    "model_discriminator": {"name": "discriminator", "channels": [8, 16]},
+    "job_rounds": 1,
+    "training_local_steps": 2,
+}
 SECURE = {"privacy_secure_aggregation": True, "strategy_weight": "equal"}
 
 
@@ -68,8 +74,7 @@ def test_a_federation_learns_to_draw(discs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("classes", [[], ["small", "large"]])
 def test_baselines_are_judged_too(classes: list[str], tiny_data: Path, tmp_path: Path) -> None:
-    options = LEARNS | {"job_rounds": 1, "training_local_steps": 2, "task_classes": classes}
-    run = run_of(make_job(**options), tiny_data, tmp_path, baselines=True)
+    run = run_of(make_job(**SHORT, task_classes=classes), tiny_data, tmp_path, baselines=True)
     about = json.loads((run / "run.json").read_text())
     assert about["baselines"]["pooled"]["federation"]["frechet"] > 0
     assert about["test"]["federation"]["frechet"] > 0
@@ -78,7 +83,7 @@ def test_baselines_are_judged_too(classes: list[str], tiny_data: Path, tmp_path:
 
 
 def test_masked_sums_are_judged_as_plain_ones(tiny_data: Path, tmp_path: Path) -> None:
-    options = LEARNS | {"job_rounds": 1, "training_local_steps": 1, "strategy_weight": "equal"}
+    options = SHORT | {"training_local_steps": 1, "strategy_weight": "equal"}
     options |= {"training_learning_rate": 1e-9}  # two models that differ by nothing that can be seen
     found = []
     for further in ({}, SECURE):
@@ -89,7 +94,7 @@ def test_masked_sums_are_judged_as_plain_ones(tiny_data: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_killed_and_resumed_as_if_never_stopped(tiny_data: Path, tmp_path: Path) -> None:
-    job = make_job(**LEARNS | {"training_local_steps": 2})
+    job = make_job(**SHORT | {"job_rounds": 3})
     whole = new_run(job, tiny_data, tmp_path / "whole")
     assert in_a_process(whole, job, resume=False) == 0
     killed = new_run(job, tiny_data, tmp_path / "killed")
