@@ -15,7 +15,7 @@ from simulate.session.session import Hospitals, execute, start
 from tests.conftest import write_dataset
 from tests.simulate.session.test_resume import new_run, outcome, through_kills
 
-PATIENTS = 30  # of each of four hospitals, a third of them for validation
+PATIENTS = 60  # of each of four hospitals, a third of them for validation
 
 
 @pytest.fixture(scope="module")
