@@ -15,7 +15,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.workers.batch_worker import ANSWER, BUILT, CALL, PULSE, PULSE_EVERY, TAKEN, file_of
+from client.workers.batch_worker import (
+    ANSWER,
+    BUILT,
+    CALL,
+    MACHINE,
+    PULSE,
+    PULSE_EVERY,
+    TAKEN,
+    file_of,
+    this_machine,
+)
 from client.workers.calls import Call, Outcome, Workers
 from client.workers.cluster import Cluster, Standing
 from client.workers.message_files import read_outcome, write_call
@@ -138,6 +148,7 @@ class BatchWorkers(Workers):
     def _new_job(self) -> _Job:
         folder = self._folder / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
+        replace_file(folder / MACHINE, this_machine().encode(), sync=False)
         self._write_pulse(folder)
         self._rotate_log()
         try:

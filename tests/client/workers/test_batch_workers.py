@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from client.workers import batch_worker, batch_workers
-from client.workers.batch_worker import Pulse, require_locks, serve_files
+from client.workers.batch_worker import (
+    MACHINE,
+    Pulse,
+    require_locks,
+    require_one_machine,
+    serve_files,
+    this_machine,
+)
 from client.workers.batch_workers import BatchWorkers
 from client.workers.calls import Call, HostError, Outcome
 from client.workers.cluster import Standing
@@ -237,6 +244,14 @@ def test_a_job_ends_without_its_service_and_where_locks_do_not_reach(tmp_path, m
         require_locks(tmp_path / "lock")
     with pytest.raises(SiteError, match="do not reach the machine"):
         require_locks(tmp_path / "lock")
+
+
+def test_a_job_on_another_machine_is_refused_as_it_would_write_the_ledger(tmp_path) -> None:
+    (tmp_path / MACHINE).write_text(this_machine())
+    require_one_machine(tmp_path)
+    (tmp_path / MACHINE).write_text("another")
+    with pytest.raises(SiteError, match="another machine than the site's service"):
+        require_one_machine(tmp_path)
 
 
 def test_a_message_that_is_none_is_refused_and_nothing_of_it_unpickled(tmp_path) -> None:
