@@ -26,6 +26,13 @@ def test_a_class_of_the_job_is_text() -> None:
         "intervals": {},
         "guarantee": {HOSTILE: HOSTILE},
         "sites_judge_their_own": False,
+        "decisions": {
+            "round": 2,
+            "images": 9,
+            "thresholds": {HOSTILE: 0.5},
+            "coverage": 0.9,
+            "cuts": {HOSTILE: -1.0},
+        },
     }
     inputs = {"image": Input((1, 8, 8), f"an image of {HOSTILE}")}
     program = Program(torch.nn.Identity(), inputs, "logits", f"logits of {HOSTILE}", {"classes": [HOSTILE]})
