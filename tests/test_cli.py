@@ -138,7 +138,7 @@ def test_a_file_that_is_no_job(tmp_path: Path, content: bytes | None, message: s
     assert message in ended.stderr
 
 
-@pytest.mark.parametrize("arguments", [["jobb"], ["job", "check"], ["job", "new", "x"], ["--no-such-option"]])
+@pytest.mark.parametrize("arguments", [["jobb"], ["job", "check"], ["job", "new"], ["--no-such-option"]])
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     ended = wardround(*arguments)
     assert ended.returncode == 2

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.cli.progress_bar import bars
 from shared.cli.answer import Json, answer
 from shared.text.plural import many
 
@@ -79,6 +78,7 @@ def import_(
 
 def import_said(asked: "Import") -> tuple[list[str], dict[str, Any], int]:
     """Run an import with bars; return what people are told, the keys of `--json`, and the number of rows."""
+    from client.cli.progress_bar import bars
     from client.dicom_import.deidentify import PROFILE
     from client.dicom_import.run import run_import
 

@@ -21,7 +21,6 @@ from client.cli.data_import import (
     import_said,
 )
 from client.cli.folder import HERE, Folder
-from client.cli.progress_bar import bars
 from shared.cli.answer import Json, answer
 from shared.text.plural import many
 
@@ -84,6 +83,8 @@ def pull(
     queries = _queries(query, asked)
     if not asked.rules.table:
         asked = replace(asked, table=None)
+    from client.cli.progress_bar import bars
+
     with bars() as progress:
         pulled, asked = _pulled(asked, archive, queries, folder, progress)
     lines, keys, rows = import_said(asked)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.seeds import seed_of
 from shared.strategies.options import StrategyOptions
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ class Cyclic(OneAtATime):
     def turn(self, sites: Sequence[str], round_: int, seed: int) -> Sequence[str]:
         """Return whose turn it is, as the order says."""
         import numpy as np
+
+        from shared.seeds import seed_of
 
         around, place = divmod(round_ - 1, len(sites))
         if self.order == "name":

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.seeds import seed_of
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
 
@@ -66,6 +65,8 @@ class FedBuff(StrategyOptions):
     def _deliveries(self, site: str, seed: int) -> Iterator[float]:
         """Yield when each of a site's updates is there."""
         import numpy as np
+
+        from shared.seeds import seed_of
 
         drawn, time = np.random.default_rng(seed_of(seed, "speed", site)), 0.0
         slowness = np.exp(self.spread * drawn.normal())

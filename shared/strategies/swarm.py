@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.seeds import seed_of
 from shared.strategies.cyclic import OneAtATime
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
 
@@ -36,6 +35,8 @@ class Swarm(OneAtATime):
     def turn(self, sites: Sequence[str], round_: int, seed: int) -> Sequence[str]:
         """Return whose turn it is: any other site than in the round before, each with the same chance."""
         import numpy as np
+
+        from shared.seeds import seed_of
 
         drawn = np.random.default_rng(seed_of(seed, "peers"))
         place = int(drawn.integers(len(sites)))

@@ -7,7 +7,6 @@ import typer
 
 from server.cli.track import To
 from shared.cli.answer import Json, answer
-from shared.loading import loading
 from simulate.cli.options import (
     Attackers,
     AttackKind,
@@ -144,6 +143,8 @@ def simulate(
         raise RunError(problem, where="--site")
     if labelled is not None:
         _require_unlabelled(job or _job_of(as_in))
+
+    from shared.loading import loading
 
     with loading():
         from server.track.settings import targets_of
