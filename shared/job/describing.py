@@ -7,7 +7,6 @@ same noise at a site in every job that asks for it (`client.guard.bounds`).
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from shared.landmarks import INNER
 from shared.metrics.statistic_spec import StatisticSpec
 from shared.tasks.fields import Field, fields_of, numbers_in
 from shared.tasks.options import ClassesOptions
@@ -33,6 +32,8 @@ def described(job: "JobSpec") -> tuple[StatisticSpec, ...]:
 
 def landmark_names(job: "JobSpec", image: str) -> Iterator[str]:
     """Yield the names of the landmarks of an image, channel by channel."""
+    from shared.landmarks import INNER  # noqa: PLC0415  (few jobs have landmarks)
+
     channels = image_fields(job)[image].channels or job.data.channels
     for channel in range(1, channels + 1):
         beside = f" of channel {channel}" if channels > 1 else ""
