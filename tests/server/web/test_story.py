@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from server.web.drawing import Drawer, process_environment
+from server.web.drawing import Drawer
+from server.web.line_process import LineProcess, process_environment
 from server.web.story import Story
 from shared.metrics.figures import Figure
 
@@ -73,14 +74,27 @@ def test_what_draws_may_die_and_gets_no_secret(monkeypatch) -> None:
     async def draw() -> None:
         drawer = Drawer()
         [first] = await drawer.draw(figures[:1])
-        process = drawer._process
+        process = drawer._process._process
         assert process is not None
         process.kill()
         await process.wait()
         again = await drawer.draw(figures)
         assert again[0] == first  # kept
         assert again[1].startswith("<svg")
-        assert drawer._process is not process
+        assert drawer._process._process is not process
         await drawer.close()
 
     asyncio.run(draw())
+
+
+def test_who_goes_away_leaves_no_answer_to_the_next() -> None:
+    async def ask() -> None:
+        process = LineProcess("tests.server.web.echo", 60.0)
+        with pytest.raises(asyncio.CancelledError):
+            async with process.asked("first"):
+                raise asyncio.CancelledError  # before it has read the answer
+        async with process.asked("second") as lines:
+            assert await anext(lines) == b"second\n"
+        await process.close()
+
+    asyncio.run(ask())
