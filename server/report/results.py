@@ -9,7 +9,7 @@ from server.report.content import Section, words
 from server.report.decisions import decision_tables, decision_warnings
 from server.report.facts import RunFacts, finite
 from server.report.groups import group_tables, group_warnings
-from server.report.tables import NO_SCORES, shown_metrics
+from server.report.tables import NO_TEST, shown_metrics, why_no_metrics
 from server.report.words import tested_model
 from shared.metrics.figures import Figure, Point
 from shared.metrics.spec import metric_names
@@ -51,11 +51,10 @@ def results_section(facts: RunFacts) -> Section:
 
 
 def _withheld(facts: RunFacts) -> tuple[str, ...]:
-    about = facts.about
-    return (
-        f"T{tested_model(about)[1:]} was tested, and how good it is, nobody here knows.",
-        NO_SCORES,
-    )
+    about, why = facts.about, why_no_metrics(facts.about)
+    if why == NO_TEST:
+        return (why,)
+    return f"T{tested_model(about)[1:]} was tested, and how good it is, nobody here knows.", why
 
 
 def _federation_table(facts: RunFacts) -> Table:

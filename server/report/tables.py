@@ -34,6 +34,19 @@ NO_SCORES = (
     "share_site_metrics = true (docs/policy.md)."
 )
 
+NO_TEST = (
+    "Nothing was tested, as no hospital has a test patient. In a rehearsal, more patients or larger shares "
+    "(--test 0.3) leave some; does 'patient' in the manifest name persons, and no kinds of images? "
+    "(docs/data.md)"
+)
+
+
+def why_no_metrics(description: Mapping[str, Any]) -> str:
+    """Return why a test that is over gave no metrics, by what `run.json` says."""
+    counts = [(site.get("examples") or {}).get("test") for site in description["sites"].values()]
+    judged = (description.get("test") or {}).get("examples") or {}
+    return NO_SCORES if any(count != 0 for count in (*counts, *judged.values())) else NO_TEST
+
 
 def shown_metrics(job: JobSpec) -> list[str]:
     """Return the metrics of the table: the job's own criterion, those that it asks for, its task's.
@@ -229,7 +242,7 @@ def print_missing_scores(console: Console, description: Mapping[str, Any]) -> No
     """Say why a run has no metrics, where it has none."""
     scores = description["test"]["federation"].values()
     if all(score is None or math.isnan(score) for score in scores):
-        console.print(NO_SCORES, soft_wrap=True, highlight=False, markup=False)
+        console.print(why_no_metrics(description), soft_wrap=True, highlight=False, markup=False)
 
 
 def print_guarantee(console: Console, description: Mapping[str, Any]) -> None:

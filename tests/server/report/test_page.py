@@ -134,6 +134,17 @@ def test_scores_that_stay_at_the_hospitals_are_said_to(tmp_path: Path, tiny_job)
     assert "unknown number" not in text
 
 
+def test_a_run_that_no_patient_tested_says_so(tmp_path: Path, tiny_job) -> None:
+    nothing = {"federation": dict.fromkeys(metric_names(tiny_job())), "sites": {}, "examples": {"alpha": 0}}
+    run = write_run(tmp_path, tiny_job(), ["alpha"], 3, test=nothing, comparison={})
+    about = json.loads((run / "run.json").read_text())
+    about["sites"]["alpha"]["examples"]["test"] = 0
+    (run / "run.json").write_text(json.dumps(about))
+    text = page_of(run)[1].text
+    assert "no hospital has a test patient" in text
+    assert "let no scores of their own leave" not in text
+
+
 def test_every_table_is_a_csv(large: Path, tmp_path: Path) -> None:
     text, page = page_of(large)
     links = [one for one in page.all("a") if "download" in one]

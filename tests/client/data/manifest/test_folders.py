@@ -278,3 +278,14 @@ def test_a_manifest_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").unlink()
     assert command(str(tmp_path)).exit_code == 0
     assert stat.S_IMODE((tmp_path / "manifest.csv").stat().st_mode) == 0o600
+
+
+def test_kinds_of_images_that_look_like_persons_are_doubted(tmp_path: Path) -> None:
+    for name in ("benign_022", "benign_023", "normal_1", "normal_2"):
+        picture(tmp_path / "images" / f"{name}.png")
+        mask(tmp_path / "masks" / f"{name}.png")
+    said = command(str(tmp_path))
+    assert "4 images of 2 patients" in said.stdout
+    assert "If 'benign' is a kind of images" in said.stdout
+    (tmp_path / "manifest.csv").unlink()
+    assert "4 images of 4 patients" in command(str(tmp_path), "--patient", "([^/]+)[.]").stdout
