@@ -36,7 +36,7 @@ NO_SCORES = (
 
 NO_TEST = (
     "Nothing was tested, as no hospital has a test patient. In a rehearsal, more patients or larger shares "
-    "(--test 0.3) leave some; does 'patient' in the manifest name persons, and no kinds of images? "
+    "(--test 0.3) leave some; does 'patient' in the manifest name persons, and not kinds of images? "
     "(docs/data.md)"
 )
 

@@ -80,6 +80,10 @@ class SampleHost:
     def read(self, call: Call) -> Reply:
         return {"text": Path(call.payload["fifo"]).read_text()}, {}
 
+    def meet(self, call: Call) -> Reply:
+        with Path(call.payload["fifo"]).open(call.payload["mode"]):  # once another worker has the other end
+            return {"pid": os.getpid(), "loaded": len(self.sites)}, {}
+
     def hang(self, call: Call) -> Reply:
         print("hanging", flush=True)
         threading.Event().wait()
@@ -328,9 +332,9 @@ def test_a_worker_that_finished_a_cancelled_call_unheard_is_kept(fifo: Path) -> 
     assert after["pid"] == before["pid"]
 
 
-def test_a_site_goes_back_to_the_worker_where_it_is_warm(pair: Workers) -> None:
+def test_a_site_goes_back_to_the_worker_where_it_is_warm(pair: Workers, fifo: Path) -> None:
+    first = echoed(pair, [call(i, "meet", f"home-{i}", fifo=str(fifo), mode="wr"[i]) for i in range(2)])
     calls = [call(i, "echo", f"home-{i}") for i in range(2)]
-    first = echoed(pair, calls)
     assert first[0]["pid"] != first[1]["pid"]
     for _ in range(3):
         assert echoed(pair, calls[::-1])[::-1] == first  # the same process, no site loaded anew
