@@ -64,7 +64,7 @@ def hold(found: bool, words: object) -> None:
 
 
 def quickstart(rounds: int) -> JobSpec:
-    """Return the job of the quickstart with so many rounds, which goes on with one site."""
+    """Return the job of the quickstart with that many rounds, which goes on with one site."""
     changes = {"job.rounds": rounds, "strategy.min_sites": 1}
     return load_job(PROJECT / "configs" / "jobs" / "quickstart.toml", changes)
 

@@ -66,7 +66,7 @@ class Answer:
             query: The file of the query, for errors.
 
         Raises:
-            DataError: A column has no name or another's, or holds dates or what is no text.
+            DataError: A column has no name or another's, or holds dates or what is not a text.
         """
         for name in columns:
             if not name or list(columns).count(name) > 1:
@@ -99,7 +99,7 @@ def _text(column: str, value: object, query: Path) -> str:
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, bytes | list | tuple | dict):
-        raise DataError(f"its column '{column}' holds what is no text and no number", where=query)
+        raise DataError(f"its column '{column}' holds what is not a text and no number", where=query)
     text = str(value).strip()
     if not isinstance(value, int | float | UUID) and _DATE.fullmatch(text):
         raise DataError(

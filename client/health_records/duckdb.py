@@ -56,7 +56,7 @@ def rows_of(table: CohortTable, file: Path, query: str) -> Found:
 def _require_query(statements: list[duckdb.Statement], where: Path) -> None:
     """Check that there is one statement, and that it asks."""
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise DataError("is no single query that gives rows (SELECT)", where=where)
+        raise DataError("is not a single query that gives rows (SELECT)", where=where)
 
 
 @contextmanager

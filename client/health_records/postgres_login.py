@@ -85,7 +85,7 @@ def _strong(offered: bytes) -> bytes:
 
 
 class PlainSocket(socket.socket):
-    """A connection without TLS; what comes before the server's proof is short, or it is no PostgreSQL."""
+    """A connection without TLS; what comes before the server's proof is short, or it is not PostgreSQL."""
 
     is_wary = True
 
@@ -107,7 +107,7 @@ class PlainSocket(socket.socket):
 
         def bounded(size: int) -> bytes:
             if self.is_wary and not 0 <= size <= _LONGEST:
-                raise InterfaceError("it answers as no PostgreSQL does")
+                raise InterfaceError("it does not answer as PostgreSQL does")
             return read(size)
 
         file.read = bounded

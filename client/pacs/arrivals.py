@@ -52,7 +52,7 @@ class Arrivals:
         raise OSError("nothing is received from there")
 
     def _received(self, receive: Callable[[int], bytes], count: int) -> bytearray:
-        """Return so many bytes, or fewer where the connection has ended.
+        """Return at most that many bytes, or fewer where the connection has ended.
 
         Raises:
             OSError: The connection is to end, as if it had been cut.

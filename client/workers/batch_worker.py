@@ -82,7 +82,7 @@ def this_machine() -> str:
 
 
 def require_one_machine(folder: Path) -> None:
-    """Refuse another machine than the service's: the ledger is no file for two.
+    """Refuse another machine than the service's: the ledger is not a file for two.
 
     It is written ahead (WAL), and SQLite does that over no network's file system, whatever its locks.
 

@@ -99,7 +99,7 @@ class Kubernetes:
         if ended.returncode:
             remedy = "It is a Job with one container; deploy/kubernetes/training.yaml is an example."
             log.warning("kubectl kustomize: %s", ended.stderr.strip())
-            raise SiteError("is no manifest of a Job", where=self._manifest.name, remedy=remedy)
+            raise SiteError("is not a manifest of a Job", where=self._manifest.name, remedy=remedy)
         return ended.stdout
 
     def _create(self, manifest: str, *options: str) -> None:

@@ -41,7 +41,7 @@ def read_call(path: Path) -> Call:
 
     Raises:
         OSError: It can't be read.
-        ValueError: It is no message.
+        ValueError: It is not a message.
     """
     header, arrays = _read(path)
     return Call(header["id"], header["site"], header["kind"], header["payload"], arrays)
@@ -78,7 +78,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             header = json.loads(file.metadata()[_HEADER], object_hook=_from_plain)
         arrays = safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path.name} is no message ({error})") from None
+        raise ValueError(f"{path.name} is not a message ({error})") from None
     arrays.pop(_NO_NUMBERS, None)
     return header, arrays
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LAST = "server.toml"
-"""Without this file a folder is no coordinator's."""
+"""Without this file a folder is not a coordinator's."""
 
 _OF_THE_DISK = "lost+found"  # on a disk, or a volume of a container, of its own
 

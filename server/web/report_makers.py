@@ -10,7 +10,7 @@ from server.web.line_process import LineProcess
 from shared.errors import RunError
 
 _AT_ONCE = 2  # each has PyTorch in memory
-_DEADLINE_S = 600.0  # people see what it does meanwhile; a busy machine is no error
+_DEADLINE_S = 600.0  # people see what it does meanwhile; a busy machine is not an error
 
 
 @dataclass(frozen=True)

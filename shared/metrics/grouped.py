@@ -73,7 +73,7 @@ class GroupedMetrics:
         return np.concatenate([part.counts() for part in self.parts()])
 
     def fold(self, most: int) -> None:
-        """Merge bins of scores until at most so many hold anything; of a group its part of them.
+        """Merge bins of scores until at most that many hold anything; of a group its part of them.
 
         A group with fewer than `LEAST_BINS` has none: what is merged lies in the middle of its bins, and of
         so few no curve can be drawn.
@@ -85,7 +85,7 @@ class GroupedMetrics:
                 _clear_scores(part)
 
     def bins_of(self, name: str, most: int) -> int:
-        """Return how many bins a group has, where all together have so many."""
+        """Return how many bins a group has, where all together have that many."""
         return max(1, most // self.beside[name])
 
 

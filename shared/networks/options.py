@@ -79,7 +79,7 @@ class Ends:
         return cls(0, inputs, outputs, [], "vector")
 
     def of_several(self, stack: Stack, views: int = 0) -> "Ends":
-        """Return the same for a bag or a series, or for so many views."""
+        """Return the same for a bag or a series, or for that many views."""
         return replace(self, stack=stack, views=views)
 
     def giving(self, outputs: int) -> "Ends":

@@ -76,7 +76,7 @@ class CodeTransformerOptions(NetworkOptions):
     def problem(self, ends: Ends) -> str | None:
         """See the base class."""
         if self.width % self.heads:
-            return f"heads: {self.width} features are no multiple of {self.heads} heads"
+            return f"heads: {self.width} features are not a multiple of {self.heads} heads"
         return None
 
     def about_numbers(self, ends: Ends) -> float:

@@ -1,4 +1,4 @@
-"""FedBuff: the model moves on whenever so many updates have come, however old the models they began with."""
+"""FedBuff: the model moves on whenever its buffer of updates is full, however old their first models are."""
 
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
@@ -42,7 +42,7 @@ class FedBuff(StrategyOptions):
         if self.min_sites > self.buffer:
             yield (
                 f"[strategy] min_sites: must be at most buffer, here {self.buffer}, under 'fedbuff': a round "
-                "has so many sites"
+                "has that many sites"
             )
         if self.fraction != 1:
             yield "[strategy] fraction: can't be used with 'fedbuff', whose buffer says how many take part"

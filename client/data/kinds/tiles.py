@@ -186,7 +186,7 @@ class TilesKind(PixelsKind):
         return grid.image(picture.array), grid
 
     def title(self, number: int, count: int) -> str:
-        """Return what a person is told of one of so many images, from 0."""
+        """Return what a person is told of one of that many images, from 0."""
         return f"{self.word} {number + 1} of {count}"
 
     def describe(self, record: Record, into: Tally) -> None:

@@ -32,7 +32,7 @@ Complex = NDArray[np.complex128]
 
 
 def blinds(sites: int) -> NDArray[np.uint64]:
-    """Return random numbers (BLIND,), from the system, whose sum over so many sites stays within 62 bits."""
+    """Return random numbers (BLIND,), from the system, whose sum over the sites stays within 62 bits."""
     drawn = np.frombuffer(os.urandom(8 * BLIND), np.int64)
     return (drawn >> (2 + sites.bit_length())).view(np.uint64)
 

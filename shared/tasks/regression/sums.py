@@ -17,7 +17,7 @@ SIGNED = frozenset({"target"})
 
 
 def number_sums(numbers: int) -> dict[str, Mean]:
-    """Return the empty means of so many numbers."""
+    """Return the empty means of that many numbers."""
     return {name: Mean(numbers) for name in SUMS}
 
 
@@ -49,8 +49,8 @@ def largest_of_sum(name: str) -> float:
 def within_scale(target: Tensor) -> Tensor:
     """Return targets in standard deviations, none farther from the mean than `LARGEST`.
 
-    One so far away that the scale can't be its own is logged where it is judged. It is no error: that leaves
-    a site, and a job that chooses the scale would look for one patient's number with it.
+    One so far away that the scale can't be its own is logged where it is judged. It is not an error: an error
+    leaves a site, and a job that chooses the scale would look for one patient's number with it.
     """
     if bool((target.abs() > LARGEST).any()):
         _log.warning(

@@ -40,7 +40,7 @@ def test_a_query_gives_the_columns_of_a_dataset(place: Path) -> None:
         ("SELECT a FROM nowhere", "no such table"),
         ("", "is no query that gives rows"),
         ("SELECT person_id, person_id FROM person", "gives two columns 'person_id'"),
-        ("SELECT x'00' AS picture", "its column 'picture' holds what is no text"),
+        ("SELECT x'00' AS picture", "its column 'picture' holds what is not a text"),
         ("SELECT condition_start_date AS since FROM condition_occurrence", "its column 'since' holds dates"),
         ("SELECT zeroblob(2000000) AS a", "string or blob too big"),
         ("WITH RECURSIVE n(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM n) SELECT a FROM n", "1,000,000 rows"),

@@ -32,19 +32,19 @@ def test_a_query_gives_the_columns_of_a_dataset(place: Path) -> None:
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("DELETE FROM person", "no single query"),
-        ("SELECT 1 AS a; DELETE FROM person", "no single query"),
-        ("COPY person TO 'other.csv'", "no single query"),
-        ("ATTACH 'other.duckdb' AS other", "no single query"),
-        ("SET enable_external_access = true", "no single query"),
-        ("INSTALL httpfs", "no single query"),
-        ("", "no single query"),
+        ("DELETE FROM person", "not a single query"),
+        ("SELECT 1 AS a; DELETE FROM person", "not a single query"),
+        ("COPY person TO 'other.csv'", "not a single query"),
+        ("ATTACH 'other.duckdb' AS other", "not a single query"),
+        ("SET enable_external_access = true", "not a single query"),
+        ("INSTALL httpfs", "not a single query"),
+        ("", "not a single query"),
         ("SELECT * FROM read_csv('site.toml')", "is refused by the database"),
         ("SELECT * FROM 'site.toml'", "is refused by the database"),
         ("SELECT content FROM read_text('/etc/passwd')", "is refused by the database"),
         ("SELECT * FROM rows", "is refused by the database"),  # no variable of this program
-        ("SELECT [1, 2] AS a", "holds what is no text"),
-        ("SELECT '\\x00'::BLOB AS a", "holds what is no text"),
+        ("SELECT [1, 2] AS a", "holds what is not a text"),
+        ("SELECT '\\x00'::BLOB AS a", "holds what is not a text"),
         ("SELECT condition_start_date AS since FROM condition_occurrence", "its column 'since' holds dates"),
     ],
 )

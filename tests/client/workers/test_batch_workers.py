@@ -265,7 +265,7 @@ def test_a_message_that_is_none_is_refused_and_nothing_of_it_unpickled(tmp_path)
         re.sub(b"wardround", b"waterwind", content),
     ):
         (tmp_path / "answer").write_bytes(wrong)
-        with pytest.raises(ValueError, match="answer is no message"):
+        with pytest.raises(ValueError, match="answer is not a message"):
             read_outcome(tmp_path / "answer")
 
 
