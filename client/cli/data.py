@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MOST = 8  # lines of one kind before the others are counted
 
-_FEW_PATIENTS = 10
-
 data_app = App(help="Look at a dataset.")
 data_app.command("import")(import_)
 data_app.command()(pull)
@@ -161,7 +159,7 @@ def manifest(
         f"{written.kind}: {written.rows} {'image' if written.rows == 1 else 'images'} of {written.patients} "
         f"{'patient' if written.patients == 1 else 'patients'}",
         f"'{file}' is of patient '{name}': if that is not one person, delete the manifest and give --patient",
-        *_few(written.rows, written.patients, name),
+        *written.doubts(),
         *_said_of_job(written.lines),
         f"Then: {shlex.join(['wardround', 'job', 'new', 'NAME', '--task', 'TASK', '--data', str(folder)])}",
     ]
@@ -234,15 +232,6 @@ def join(
         added=list(joined.added),
         kept=list(joined.kept),
     )
-
-
-def _few(images: int, patients: int, name: str) -> Iterator[str]:
-    """Yield what to do where a kind of images may have been taken for a person."""
-    if patients < min(_FEW_PATIENTS, images):
-        yield (
-            f"So few patients leave hardly any to test. If '{name}' is a kind of images, and each image is "
-            "of another person: --patient '([^/]+)[.]'"
-        )
 
 
 def _said_of_job(lines: Sequence[str]) -> Iterator[str]:

@@ -54,7 +54,7 @@ def rows_of(table: CohortTable, query: str) -> Found:
             "does not prove that it knows the password, so it may be another server", where=WHERE
         ) from None
     except _DAMAGED:
-        raise DataError("answers as no PostgreSQL does", where=WHERE) from None
+        raise DataError("does not answer as PostgreSQL does", where=WHERE) from None
 
 
 def _connection(table: CohortTable) -> ProvenConnection:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from client.data.manifest.conventions import patients, read_folder
 from client.data.manifest.folder_content import Folder
 from shared.errors import DataError
 from shared.files import write_new
+
+_FEW = 10  # patients, of whom hardly any are left to test
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,14 @@ class Written:
     patients: int
     example: tuple[str, str]
     lines: list[str]
+
+    def doubts(self) -> Iterator[str]:
+        """Yield what to do where a kind of images may have been taken for a person."""
+        if self.patients < min(_FEW, self.rows):
+            yield (
+                f"So few patients leave hardly any to test. If '{self.example[1]}' is a kind of images, and "
+                "each image is of another person: --patient '([^/]+)[.]'"
+            )
 
 
 def write_manifest(folder: Path, pattern: str | None, masks: str | None = None) -> Written:

@@ -82,10 +82,10 @@ def answering(listener: socket.socket, *answers: Answer) -> Iterator[list[bytes]
         ),
         ([SASL, first, asks(12, b"e=other-error") + LET_IN], "does not prove that it knows"),
         ([asks(10, b"SCRAM-SHA-1\0\0")], "does not offer SCRAM-SHA-256"),
-        ([asks(12, b"v=AAAA") + LET_IN], "answers as no PostgreSQL does"),
-        ([b"R" + struct.pack("!i", 2**31 - 1)], "answers as no PostgreSQL does"),
-        ([b"R" + struct.pack("!i", -1)], "answers as no PostgreSQL does"),
-        ([b"?\0\0\0\4"], "answers as no PostgreSQL does"),
+        ([asks(12, b"v=AAAA") + LET_IN], "does not answer as PostgreSQL does"),
+        ([b"R" + struct.pack("!i", 2**31 - 1)], "does not answer as PostgreSQL does"),
+        ([b"R" + struct.pack("!i", -1)], "does not answer as PostgreSQL does"),
+        ([b"?\0\0\0\4"], "does not answer as PostgreSQL does"),
     ],
 )
 def test_who_proves_nothing_is_told_nothing_and_not_believed(tmp_path: Path, answers, says: str) -> None:
