@@ -29,8 +29,8 @@ _BINNED = (
     "(docs/metrics.md): with so few patients that is coarse."
 )
 NO_SCORES = (
-    "There are no metrics: hospitals let no scores of their own leave, or too few patients are behind them. "
-    "With [privacy] secure_aggregation = true they are summed over the hospitals; else these set "
+    "There are no metrics: hospitals let no scores of their own leave, too few patients are behind them, or they "
+    "are one hospital's, which shows them to nobody here. With [privacy] secure_aggregation = true they are summed over the hospitals; else these set "
     "share_site_metrics = true (docs/policy.md)."
 )
 

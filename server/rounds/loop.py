@@ -36,6 +36,7 @@ from server.runs.checkpoint import Best, Checkpoint, Unjudged
 from server.runs.events import Event, Listener, defined
 from server.runs.folder import RunFolder
 from server.runs.log import record_and_tell
+from server.runs.lone_sites import lone_sites
 from server.runs.participation import Participation
 from server.runs.places import Places
 from shared.job.model_size import check_model_size
@@ -255,7 +256,7 @@ class RoundLoop:
             self._run.save_model("best", self.layout, state.best.vector, state.round)
         means = [name for name in metric_names(self.job) if "/" not in name]  # single classes: in the tables
         scores = {name: row[name] for name in ("train_loss", *means) if name in row}
-        self._listen(Event("round_finished", state.round, data=defined(scores)))
+        self._listen(Event("round_finished", state.round, data=defined(scores) | lone_sites(site_rows)))
 
     def _train(
         self, vector: NDArray[np.float32], round_: int, best: int, members: list[Member]

@@ -43,7 +43,8 @@ class Event:
             `site_failed`, `site_only_judges`, `site_left_out`, `not_evaluated`, `round_repeated`: `reason`.
             `site_late`: a quorum had answered, and the grace period after it was over.
             `site_weighed_less`: `weight` as cut down to the job's `largest_share`, `claimed`.
-            `round_finished`: the federation's metrics. `baselines_started`: `models`.
+            `round_finished`: the federation's metrics; `trained_by`, `judged_by`, where one site alone is
+            behind them. `baselines_started`: `models`.
             `baseline_done`: `seconds`. `line_left_out`: `bytes`, of a line of the log that can't be shown.
     """
 

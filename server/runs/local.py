@@ -29,7 +29,7 @@ from shared.clock import utc_text
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
 from shared.job.schema import JobSpec
-from shared.run_folder import AT_WORK, JOB, RunRecord, description_of
+from shared.run_folder import AT_WORK, JOB, SITES, RunRecord, description_of
 from shared.text.paths import without_folders
 
 _LOOK = 0.2  # seconds between looks at what a run has written
@@ -264,7 +264,7 @@ class Coordinator:
             return file
         with file:
             seen = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
-            seen.writelines(figures.file(name, file))
+            seen.writelines(figures.file(name, file, lambda: run.table(SITES)))
         return seen
 
     def _content(self, run: RunRecord, name: str) -> Iterator[bytes]:

@@ -8,19 +8,21 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, BinaryIO
 
 from server.registry.people import Role
-from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, SITES, TEST
+from server.runs.lone_sites import JUDGED, OF_TRAINING, TRAINED, lone_sites, tells
+from shared.run_folder import ABOUT, CHECKPOINT, EVENTS, ROUNDS, SITES, TEST
 
-FILTERED = (SITES, EVENTS, ABOUT, TEST)
+FILTERED = (ROUNDS, SITES, EVENTS, ABOUT, TEST)
 WITHHELD = (CHECKPOINT,)  # has rows of single sites, and is of use to nobody but the coordinator
 KEPT_BACK = "its figures stay with the hospital"
 
 _BY_SITE = ("only_judging", "left_out", "bytes_sent", "late", "figures")
+_OF_SITES = ("described", "decisions")  # sums, with the sites behind them
 _OF_RUN = frozenset(
     {
         *("format", "status", "started", "finished", "job", "digest", "project", "researcher"),
@@ -72,8 +74,20 @@ class Figures:
         allowed = {site for site in sites if self._allows(site)}
         return set() if len(set(sites) - allowed) == 1 else allowed
 
-    def file(self, name: str, content: BinaryIO) -> Iterator[bytes]:
-        """Yield the content of one of the `FILTERED` files, as this person may see it."""
+    def hides_sum(self, sites: Collection[str]) -> bool:
+        """Say whether a sum over sites is the figure of one, who does not show it."""
+        return len(sites) == 1 and not self.shown(sites)
+
+    def file(
+        self, name: str, content: BinaryIO, site_rows: Callable[[], list[dict[str, str]]] = list
+    ) -> Iterator[bytes]:
+        """Yield the content of one of the `FILTERED` files, as this person may see it.
+
+        Args:
+            name: Of the file.
+            content: Of the file.
+            site_rows: Reads the run's `sites.csv`, which says who is behind the sums of `metrics.csv`.
+        """
         text = io.TextIOWrapper(content, encoding="utf-8", errors="replace", newline="")
         if name == ABOUT:
             yield (json.dumps(self.description(json.load(text)), indent=2) + "\n").encode()
@@ -83,6 +97,8 @@ class Figures:
             for line in text:
                 with suppress(ValueError, RecursionError):  # cut short by a crash, or still being written
                     yield (json.dumps(self.event(dict(json.loads(line)))) + "\n").encode()
+        elif name == ROUNDS:
+            yield from self._sums(text, site_rows())
         else:
             yield from self._rows(text)
 
@@ -105,10 +121,13 @@ class Figures:
             found["sites"] = {
                 site: facts if site in shown else {} for site, facts in description["sites"].items()
             }
-        if "comparison" in description:
+        if "comparison" in description and not self.hides_sum(_behind_test(description.get("test") or {})):
             found["comparison"] = self._comparison(description["comparison"], description)
         parts = {"test": self._test, "guarantee": self._guarantee}
         parts |= {"described": self._described, "decisions": self._decisions, "groups": self._groups}
+        for key in _OF_SITES:
+            if key in description and self.hides_sum(description[key]["sites"]):
+                del parts[key]
         return found | {key: take(description[key]) for key, take in parts.items() if key in description}
 
     def reason(self, reason: Any) -> str:
@@ -123,7 +142,16 @@ class Figures:
         found = {key: line[key] for key in line if not line.get("site") or key in _OF_EVENT}
         if "reason" in found:
             found["reason"] = self._without_numbers(found["reason"])
-        return found
+        return self._without_lone(found) if line.get("event") == "round_finished" else found
+
+    def _without_lone(self, sums: dict[str, Any]) -> dict[str, Any]:
+        """Return the sums of a round (`round_finished`) without those that are the figures of one site."""
+        hidden = {side for side in (TRAINED, JUDGED) if side in sums and self.hides_sum({sums[side]})}
+        return {
+            key: value
+            for key, value in sums.items()
+            if key in _OF_EVENT or key in (TRAINED, JUDGED) or _side(key) not in hidden
+        }
 
     def _by_site(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return a mapping by sites: numbers of those shown, texts of all, but without their numbers."""
@@ -147,7 +175,10 @@ class Figures:
         shown = self.shown(test["sites"])
         scores = {site: values if site in shown else {} for site, values in test["sites"].items()}
         examples = {site: count for site, count in test.get("examples", {}).items() if site in shown}
-        return {"federation": test["federation"], "sites": scores, "examples": examples}
+        federation = dict(test["federation"])
+        if self.hides_sum(_behind_test(test)):
+            federation = dict.fromkeys(federation)
+        return {"federation": federation, "sites": scores, "examples": examples}
 
     def _states(self, kept: Mapping[str, Any]) -> dict[str, Any]:
         """Return what `test.json` says: of one site alone nothing, as the sum would be that site's own."""
@@ -200,6 +231,19 @@ class Figures:
         }
         return {**guarantee, "sites": sites}
 
+    def _sums(self, text: Iterable[str], site_rows: Iterable[Mapping[str, str]]) -> Iterator[bytes]:
+        """Yield the rows of `metrics.csv`, without the sums that are the figures of one site."""
+        rounds: dict[str, list[Mapping[str, str]]] = {}
+        for row in site_rows:
+            rounds.setdefault(row["round"], []).append(row)
+        reader = csv.reader(text)
+        columns = next(reader, [])
+        yield _line(columns)
+        for cells in reader:
+            row = dict(zip(columns, cells, strict=False))
+            kept = self._without_lone(row | lone_sites(rounds.get(row["round"], ())))
+            yield _line([str(kept.get(key, "")) for key in columns])
+
     def _rows(self, text: Iterable[str]) -> Iterator[bytes]:
         """Yield the rows of `sites.csv`; those of one round and phase belong to one sum."""
         reader = csv.reader(text)
@@ -211,6 +255,16 @@ class Figures:
             for row in rows:
                 hidden = row.get("site") not in shown
                 yield _line(["" if hidden and key not in _OF_ROW else row.get(key, "") for key in columns])
+
+
+def _side(sum_: str) -> str:
+    """Return whose figure a sum of a round would be: of the one who trained, of the one who judged, of nobody."""
+    return "" if sum_ in ("round", "sites") else TRAINED if sum_ in OF_TRAINING else JUDGED
+
+
+def _behind_test(test: Mapping[str, Any]) -> set[str]:
+    """Return the sites whose own figures are in the sum of a test."""
+    return {site for site, figures in (test.get("sites") or {}).items() if tells(figures)}
 
 
 def _line(cells: list[str]) -> bytes:

@@ -1,5 +1,6 @@
 """A run as one person may see it: whatever is read of its folder goes through `Figures`."""
 
+import csv
 from pathlib import Path
 from typing import Any, Self
 
@@ -7,7 +8,7 @@ from server.registry.people import Role
 from server.runs.file_copies import open_file
 from server.runs.visibility import FILTERED, Figures
 from shared.job.schema import JobSpec
-from shared.run_folder import RunRecord
+from shared.run_folder import SITES, RunRecord
 
 
 class SeenRun(RunRecord):
@@ -35,4 +36,8 @@ class SeenRun(RunRecord):
         if self._figures.everything or name not in FILTERED:
             return super().text(name)
         with open_file(self.path, name) as file:
-            return b"".join(self._figures.file(name, file)).decode(errors="replace")
+            return b"".join(self._figures.file(name, file, self._site_rows)).decode(errors="replace")
+
+    def _site_rows(self) -> list[dict[str, str]]:
+        """Return the rows of `sites.csv`, whoever asks."""
+        return list(csv.DictReader(super().text(SITES).splitlines()))

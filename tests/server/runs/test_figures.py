@@ -13,6 +13,7 @@ import pytest
 
 from server.report.tables import results_tables
 from server.runs.folder import RunFolder
+from server.runs.lone_sites import lone_sites
 from server.runs.remote import RemoteCoordinator
 from server.runs.visibility import Figures
 from shared.wire.https import CoordinatorError
@@ -153,6 +154,36 @@ def test_the_sum_of_one_hospital_alone_is_not_shown() -> None:
     kept = {"edges": None, "federation": [71.0], "sites": {"alpha": [71.0]}}
     figures = Figures({"sites": {"alpha": {}}}, "operator")
     assert b"71" not in b"".join(figures.file("test.json", io.BytesIO(json.dumps(kept).encode())))
+
+
+@pytest.mark.parametrize("choice", ["nobody", "project"])
+def test_of_a_round_that_one_hospital_judged_no_file_tells_more_than_it_shows(choice: str) -> None:
+    rows = [
+        *({"round": "1", "site": site, "phase": "train", "train_loss": "0.2"} for site in ("alpha", "beta")),
+        {"round": "1", "site": "alpha", "phase": "evaluate", "loss": "0.71", "iou": "0.72"},
+        {"round": "1", "site": "beta", "phase": "evaluate", "loss": "", "iou": ""},  # keeps its own
+        {"round": "2", "site": "alpha", "phase": "train", "train_loss": "0.73"},
+    ]
+    test = {"federation": {"iou": 0.74}, "sites": {"alpha": {"iou": 0.74}, "beta": {"iou": None}}}
+    about = {
+        "sites": {"alpha": {}, "beta": {}},
+        "figures": {"alpha": choice, "beta": "nobody"},
+        "test": test,
+        "comparison": {"metrics": {"iou": {"value": 0.74}}},
+        "decisions": {"threshold": 0.75, "sites": {"alpha": {}}},
+    }
+    figures = Figures(about, "operator")
+    table = b"round,sites,train_loss,loss,iou\n1,2,0.2,0.71,0.72\n2,1,0.73,,\n"
+    rounds = [
+        {"event": "round_finished", "round": round_, "train_loss": 0.2, **sums, **lone_sites(rows[first:last])}
+        for round_, sums, first, last in ((1, {"loss": 0.71, "iou": 0.72}, 0, 4), (2, {"train_loss": 0.73}, 4, 5))
+    ]
+    told = b"".join(figures.file("metrics.csv", io.BytesIO(table), lambda: rows)).decode()
+    told += json.dumps([figures.description(about), *map(figures.event, rounds)])
+    secret = ("0.71", "0.72", "0.73", "0.74", "0.75")
+    assert [number in told for number in secret] == [choice == "project"] * len(secret)
+    assert told.splitlines()[1].startswith("1,2,0.2,")  # two have trained
+    assert '"train_loss": 0.2' in told
 
 
 def test_texts_keep_names_and_lose_numbers() -> None:
