@@ -44,6 +44,7 @@ class BoxesKind(PlacesKind):
         written = [box for box in found if box is not None]
         corners = np.array([box[0] for box in written], np.float64).reshape(-1, 2, self.data.dimensions)
         self._require_area(corners)
+        self.require_pixels(corners.reshape(-1, self.data.dimensions), scene.grid_of(self).before)
         grid = scene.grid_of(self)
         low, high = self._inside(
             [self.on_picture(corners[:, end], record, scene) for end in (0, 1)], grid.before
@@ -71,8 +72,7 @@ class BoxesKind(PlacesKind):
             elif names is None or any(name not in row for name in names[:length]):
                 raise DataError(f"has no columns {', '.join(_CORNERS[0][:length])} for its boxes")
             else:
-                named = next((row[name] for name in _CLASS if name in row), None)
-                return [row[name] for name in names[:length]], named
+                return [row[name] for name in names[:length]], _named(row)
         if len(row) not in (length, length + 1):
             raise DataError(f"a box has {length} corners and a class, not {len(row)} entries")
         return row[:length], str(row[length]) if len(row) > length else None
@@ -138,6 +138,14 @@ class BoxesKind(PlacesKind):
         into.none["boxes in an image"] += not len(value)
         for index in value[:, -1].astype(int):
             into.counts[self.field.classes[index]] += 1
+
+
+def _named(row: Row) -> str | None:
+    """Return the class that a row names; None where it has no column of it."""
+    named = list(dict.fromkeys(row[name] for name in _CLASS if name in row))
+    if len(named) > 1:
+        raise DataError(f"a box is of two classes: {' and '.join(named)}", remedy="Leave one column.")
+    return named[0] if named else None
 
 
 def _moved(boxes: Tensor, step: Step) -> Tensor:

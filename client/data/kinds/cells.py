@@ -17,6 +17,17 @@ def is_missing(cell: str) -> bool:
     return cell.casefold() in MISSING
 
 
+def number(text: str) -> float:
+    """Return the number that a text is; '1_000', which Python takes for one, is a name or a slip.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if "_" in text:
+        raise ValueError(f"'{text}' is not a number")
+    return float(text)
+
+
 def number_in(record: Record, column: str) -> float:
     """Return the number in a cell; not a number where it is missing.
 
@@ -27,7 +38,7 @@ def number_in(record: Record, column: str) -> float:
     if is_missing(cell):
         return math.nan
     try:
-        value = float(cell)
+        value = number(cell)
     except ValueError:
         comma = "Write decimals with a point." if "," in cell else None
         raise DataError(f"the {column} '{cell}' is not a number", remedy=comma) from None

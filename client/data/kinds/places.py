@@ -18,8 +18,8 @@ from client.data.formats.picture import Picture, Turn
 from client.data.images.file_hash import content_hash
 from client.data.images.readers import read_image
 from client.data.kinds.base import Kind
-from client.data.kinds.cells import is_missing
-from client.data.manifest.csv_files import read_table
+from client.data.kinds.cells import is_missing, number
+from client.data.manifest.csv_files import by_column, read_table
 from client.data.manifest.rows import Record
 from client.data.manifest.side_tables import SideTable, side_table_path
 from shared.errors import DataError
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from client.data.kinds.row_images import Scene
 
 Row = dict[str, str]
+_DEPTH = ("z", "z0", "z1", "z_min", "z_max")
+_LEAST_SIDE = 4  # pixels of an image whose places are not all within one of them
 
 
 class PlacesKind(Kind):
@@ -90,7 +92,7 @@ class PlacesKind(Kind):
             DataError: It is not what it should be.
         """
         if self._beside:
-            return self._table(record).of(record)
+            return self._without_depth(self._table(record).of(record))
         if len(self.field.columns) > 1:
             return [{column: record.cells.get(column, "") for column in self.field.columns}]
         cell = record.cells.get(self.field.columns[0], "")
@@ -102,7 +104,37 @@ class PlacesKind(Kind):
         if path.suffix.lower() == ".json":
             return _listed(_text(path), "", path)
         columns, table = read_table(path)
-        return [dict(zip(columns, cells, strict=False)) for _, cells in table]
+        return self._without_depth([by_column(columns, row, path) for row in table])
+
+    def require_pixels(self, places: NDArray[np.float64], shape: tuple[int, ...]) -> None:
+        """Refuse places (N, D), as they are written, that are shares of the image (YOLO's) and no pixels.
+
+        Raises:
+            DataError: All lie within the first pixel of a larger image, at fractions of it.
+        """
+        known = places[~np.isnan(places)]
+        if not known.size or max(shape) < _LEAST_SIDE or (known < 0).any() or (known > 1).any():
+            return
+        if (known % 1).any():
+            raise DataError(
+                f"its {self.name} are shares of the image, all from 0 to 1, and not its pixels",
+                remedy="Multiply x by the image's width, and y by its height.",
+            )
+
+    def _without_depth(self, rows: list[Row]) -> list[Row]:
+        """Return rows, which for a picture say nothing of a third axis.
+
+        Raises:
+            DataError: They do: places in all slices of a volume would lie in one picture.
+        """
+        if self.data.dimensions == 2:
+            depth = next((name for row in rows for name in _DEPTH if not is_missing(row.get(name, ""))), None)
+            if depth is not None:
+                raise DataError(
+                    f"has a column '{depth}', and the job's images are pictures (2D)",
+                    remedy="Give each slice an image and rows of its own, without that column.",
+                )
+        return rows
 
     @property
     def _beside(self) -> bool:
@@ -175,9 +207,9 @@ def coordinate(value: Any) -> float:
     if value is None or (isinstance(value, str) and is_missing(value)):
         return math.nan
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
+        found = math.nan if isinstance(value, bool) else number(str(value))
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
         raise DataError(f"'{value}' is not a coordinate")
-    return number
+    return found

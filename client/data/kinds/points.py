@@ -32,8 +32,10 @@ class PointsKind(PlacesKind):
     def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
         """See the base class."""
         places = np.array([self._point(row) for row in self.rows(record)], np.float64)
-        places = places.reshape(-1, self.data.dimensions) + 0.5
         grid = scene.grid_of(self)
+        places = places.reshape(-1, self.data.dimensions)
+        self.require_pixels(places, grid.before)
+        places = places + 0.5
         moved = self.on_picture(places, record, scene)
         if (moved < 0).any() or (moved > np.array(grid.before)).any():
             raise DataError(
@@ -51,7 +53,9 @@ class PointsKind(PlacesKind):
         if len(row) != axes:
             raise DataError(f"a point has {axes} numbers, not {len(row)}")
         numbers = [coordinate(number) for number in row]
-        return [math.nan] * axes if any(map(math.isnan, numbers)) else numbers
+        if any(map(math.isnan, numbers)) and not all(map(math.isnan, numbers)):
+            raise DataError("a point lacks a number", remedy="Leave all of them empty where it is not known.")
+        return numbers
 
     def move(self, value: Value, steps: Sequence[Step]) -> Tensor:
         """See the base class."""

@@ -5,9 +5,11 @@ import io
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 from shared.errors import DataError
+from shared.text.plural import many
 
 Row = tuple[int, list[str]]
 """(line in the file, cells)"""
@@ -75,6 +77,20 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     header, rows = _without_empty_columns(header, rows)
     _require_names(header, path)
     return tuple(header), rows
+
+
+def by_column(columns: Sequence[str], row: Row, path: Path) -> dict[str, str]:
+    """Return the cells of a row by their columns.
+
+    Raises:
+        DataError: There are more or fewer than columns, as where decimals are written with a comma.
+    """
+    number, cells = row
+    if len(cells) != len(columns):
+        raise DataError(
+            f"row {number} has {many(len(cells), 'cell')}, but the header has {len(columns)}", where=path
+        )
+    return dict(zip(columns, cells, strict=True))
 
 
 def _text(path: Path) -> str:

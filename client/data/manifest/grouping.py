@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.manifest.csv_files import read_table
+from client.data.manifest.csv_files import by_column, read_table
 from client.data.manifest.rows import manifest_path
 from shared.errors import DataError
 from shared.files import write_new
@@ -93,10 +93,7 @@ def _groups(path: Path, how: Grouping) -> tuple[Sequence[str], Mapping[str, list
             raise DataError(f"has no column '{name}'; {suggestion(name, header)}", where=path)
     groups: dict[str, list[Cells]] = defaultdict(list)
     for number, cells in lines:
-        if len(cells) != len(header):
-            problem = f"row {number} has {len(cells)} cells, but the header has {len(header)}"
-            raise DataError(problem, where=path)
-        row = dict(zip(header, cells, strict=True))
+        row = by_column(header, (number, cells), path)
         if not row[how.by]:
             raise DataError(f"the {how.by} of row {number} is empty", where=path)
         groups[row[how.by]].append(row)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.manifest.csv_files import read_table
+from client.data.manifest.csv_files import by_column, read_table
 from client.data.manifest.folder_content import is_image, stem
 from client.data.manifest.joining import moved, write_rows
 from client.data.manifest.rows import manifest_path
@@ -90,10 +90,10 @@ def _of_table(labels: Path, rows: Sequence[Mapping[str, str]], image: str) -> tu
     places = _places([row[image] for row in rows])
     given: dict[int, str] = {}
     empty = 0
-    for number, cells in table:
-        own = dict(zip(header, cells, strict=False))
+    for one in table:
+        number, own = one[0], by_column(header, one, labels)
         place = _one(places, own[image], f"{labels}, row {number}", f"the {image}")
-        label = own.get("label", "")
+        label = own["label"]
         if not label:
             empty += 1
         elif given.setdefault(place, label) != label:

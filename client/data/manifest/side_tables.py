@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.manifest.csv_files import file_below, read_table
+from client.data.manifest.csv_files import by_column, file_below, read_table
 from client.data.manifest.identity import CUT_REMEDY, cut, cut_ids, require_unmarked
 from client.data.manifest.rows import Record
 from shared.errors import DataError
@@ -41,11 +41,8 @@ class SideTable:
         if by is None:
             raise DataError("has no column 'image' or 'patient'", where=path)
         rows: dict[Path | str, list[dict[str, str]]] = defaultdict(list)
-        for number, cells in table:
-            if len(cells) != len(columns):
-                found = f"row {number} has {len(cells)} cells, but the header has {len(columns)}"
-                raise DataError(found, where=path)
-            row = dict(zip(columns, cells, strict=True))
+        for one in table:
+            row = by_column(columns, one, path)
             rows[_key(path, row[by], by)].append(row)
         if by != "image" and (lost := cut_ids(str(name) for name in rows)):
             raise DataError(cut(min(lost)), where=path, remedy=CUT_REMEDY)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,44 @@ def test_boxes_are_written_in_five_ways(tmp_path: Path, way: str) -> None:
     tally = Tally()
     kinds["boxes"].tally(found.values["boxes"], tally)
     assert tally.counts == {"b": 1}
+
+
+BOX_COLUMNS, POINT_COLUMNS = "x0,y0,x1,y1,class", "x,y"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "why"),
+    [
+        ("points", f"{POINT_COLUMNS}\n1,5,2,5\n", "row 2 has 4 cells, but the header has 2"),  # 1.5 and 2.5
+        ("boxes", f"{BOX_COLUMNS}\n1,5,2,7,10,5,12,5,a\n", "row 2 has 9 cells"),
+        ("points", f"{POINT_COLUMNS}\n1_0,2\n", "'1_0' is not a coordinate"),
+        ("points", f"{POINT_COLUMNS}\n3,\n", "a point lacks a number"),
+        ("points", f"{POINT_COLUMNS}\n0.25,0.5\n", "shares of the image"),
+        ("boxes", f"{BOX_COLUMNS}\n0.1,0.2,0.5,0.6,a\n", "shares of the image"),
+        ("boxes", f"z0,z1,{BOX_COLUMNS}\n0,9,1,2,5,6,a\n", "has a column 'z0'"),
+        ("boxes", "x0,y0,x1,y1,label,class\n1,2,5,6,a,b\n", "of two classes: a and b"),
+    ],
+)
+def test_places_that_would_be_read_as_others_are_refused(
+    tmp_path: Path, kind: str, text: str, why: str
+) -> None:
+    image = picture(tmp_path / "a.png", shape=(16, 8))
+    (tmp_path / "a.csv").write_text(text)
+    job = job_of()
+    kinds = kinds_for({"image": Field("image", ("image",)), "it": Field(kind, ("it",))}, job)
+    record = Record(2, "p", (image,), cells={"image": "a.png", "it": "a.csv"}, folder=tmp_path)
+    with pytest.raises(DataError, match=re.escape(why)):
+        prepare(record, kinds, job.data)
+
+
+def test_a_pixel_is_no_share_of_an_image(tmp_path: Path) -> None:
+    image = picture(tmp_path / "a.png", shape=(16, 8))
+    job = job_of()
+    kinds = kinds_for({"image": Field("image", ("image",)), "boxes": Field("boxes", ("boxes",))}, job)
+    record = Record(
+        2, "p", (image,), folder=tmp_path, cells={"image": "a.png", "boxes": '[[0, 0, 1, 1, "a"]]'}
+    )
+    assert prepare(record, kinds, job.data).values["boxes"].tolist() == [[0, 0, 0.5, 1, 0]]
 
 
 def test_a_column_of_which_there_is_nothing_to_say_has_no_line() -> None:
