@@ -21,11 +21,11 @@ from shared.batch import Batch, Prediction
 from shared.decisions.choice import Choice
 from shared.errors import DataError, RunError
 from shared.finished_run import FinishedRun, Which
-from shared.further_metrics.familiar import Familiar, projected
+from shared.further_metrics.familiar import Familiar
 from shared.further_metrics.feature_moments import FEATURES, moments_of
 from shared.job.schema import JobSpec
 from shared.networks.build import models_of
-from shared.networks.features import last_features
+from shared.networks.features import last_features, projected
 from shared.tasks import make_task
 from shared.tasks.answers import Answer
 from shared.tasks.base import Models, Task

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from client.data.samples.read_ahead import ahead
 from client.training.adversarial import attacked
 from client.training.channels_last import suit_channels_last
-from client.training.feature_contrast import FeatureContrast
+from client.training.feature_contrast import FeatureAlignment, FeatureContrast
 from client.training.flat_parameters import FlatParameters, Held
 from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.training.prelu import suit_processor
@@ -141,7 +141,7 @@ class LocalTraining:
         self._steps = _PLAIN
         self._held: Held | None = None
         self._second: SecondModel | None = None
-        self._contrast: FeatureContrast | None = None
+        self._contrast: FeatureContrast | FeatureAlignment | None = None
 
     def place(self, vector: NDArray[np.float32]) -> Tensor:
         """Return a packed model's trainable parameters as `pull` gets them; see `shared.strategies`."""
@@ -171,6 +171,8 @@ class LocalTraining:
             self._second = SecondModel(self._model, self._parameters, steps.beside)
         if steps.contrast is not None:
             self._contrast = FeatureContrast(self._model, self._task, steps.contrast)
+        if steps.alignment is not None:
+            self._contrast = FeatureAlignment(steps.alignment)
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device), _compiling(self._job, self._site):  # dropout

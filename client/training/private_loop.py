@@ -113,7 +113,8 @@ class PrivateTraining:
         Raises:
             ValueError: The strategy asks for more than the noise is planned for.
         """
-        if steps.radius or any(own is not None for own in (steps.free, steps.beside, steps.contrast)):
+        others = (steps.free, steps.beside, steps.contrast, steps.alignment)
+        if steps.radius or any(own is not None for own in others):
             raise ValueError("private steps are taken from where the model is, and by all that is trained")
         train_mode(self._model)
         for work in self._works:

@@ -14,7 +14,7 @@ from client.training.optimiser_state import moments_of, take_up
 from client.work.run_store import Kept, Purpose, RunStore
 from client.work.warm_networks import Bench, mean_loss, read_job
 from shared.errors import SiteError
-from shared.strategies.vectors import Beside, Contrast, Pull, Steps, Trained, Vectors, misfit
+from shared.strategies.vectors import Alignment, Beside, Contrast, Pull, Steps, Trained, Vectors, misfit
 from shared.wire.messages import Request
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Passes:
         radius: float = 0.0,
         beside: Beside | None = None,
         contrast: Contrast | None = None,
+        alignment: Alignment | None = None,
     ) -> Trained:
         """Train from a model; see `shared.strategies.vectors.Train`.
 
@@ -75,7 +76,7 @@ class Passes:
         self._bench.state.unpack(model)
         training = self._make() if self.losses else self._training
         with self._kept_moments(training, f"{len(self.losses)}."):
-            trained = training.run(self._round, Steps(pull, free, radius, beside, contrast))
+            trained = training.run(self._round, Steps(pull, free, radius, beside, contrast, alignment))
         self.losses.append(trained.loss)
         return Trained(self._bench.state.pack(), trained.rates, trained.steps)
 

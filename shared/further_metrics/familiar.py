@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Self
 import torch
 from scipy.stats import chi2
 from torch import Tensor
-from torch.nn.functional import normalize, pad
 
 from shared.further_metrics.feature_moments import ENERGIES, FeatureMoments
 from shared.further_metrics.options import classified_as
-from shared.seeds import seed_of
 
 if TYPE_CHECKING:
     from shared.tasks.options import TaskOptions
@@ -88,15 +86,3 @@ class Familiar:
             }
             for distance, energy in zip(distances, energies, strict=True)
         ]
-
-
-def projected(features: Tensor, number: int, seed: int) -> Tensor:
-    """Return features (B, N) scaled to length 1, in so many directions that are drawn at random (B, number).
-
-    Of a network with fewer features there are zeros behind them.
-    """
-    size = features.shape[1]
-    generator = torch.Generator().manual_seed(seed_of(seed, "directions"))
-    drawn = torch.randn(size, min(number, size), generator=generator, dtype=torch.float64)
-    found = normalize(features) @ torch.linalg.qr(drawn).Q.to(features)
-    return pad(found, (0, number - found.shape[1]))

@@ -2,8 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize, pad
+
+from shared.seeds import seed_of
 
 Seen = list[Tensor]
 _CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
@@ -62,3 +67,19 @@ def features(networks: Sequence[nn.Module]) -> Iterator[Seen]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def projected(features: Tensor, number: int, seed: int) -> Tensor:
+    """Return features (B, N) scaled to length 1, in so many directions that are drawn at random (B, number).
+
+    Of a network with fewer features there are zeros behind them.
+    """
+    found = normalize(features) @ _directions(features.shape[1], number, seed).to(features)
+    return pad(found, (0, number - found.shape[1]))
+
+
+@lru_cache(maxsize=8)  # each step of a training asks for them
+def _directions(size: int, number: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed_of(seed, "directions"))
+    drawn = torch.randn(size, min(number, size), generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(drawn).Q

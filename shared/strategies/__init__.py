@@ -6,6 +6,7 @@ The registry is the list of what exists: policies, templates, tests and tables o
 from shared.registry import Registry
 from shared.strategies.adaptive import FedAdagrad, FedAdam, FedYogi
 from shared.strategies.apfl import APFL
+from shared.strategies.coral import Coral
 from shared.strategies.cyclic import Cyclic
 from shared.strategies.ditto import Ditto
 from shared.strategies.fair import AFL, QFedAvg
@@ -67,6 +68,7 @@ STRATEGIES = Registry(
         MOON,
         Swarm,
         FedBuff,
+        Coral,
     ),
     StrategyOptions,
 )

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.strategies.kept_whole import cut_down
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vector, Vectors
 
@@ -30,6 +29,8 @@ class Fair(StrategyOptions):
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """Yield what a site's loss can't be had with, or what is done to it."""
+        from shared.strategies.kept_whole import cut_down
+
         if job.privacy.mechanism == "dp-sgd":
             yield (
                 f"[strategy] name: '{self.name}' weighs sites by their training loss, which no noise of "

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.strategies.kept_whole import cut_down
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vector, Vectors
 
@@ -35,6 +34,7 @@ class FedDyn(StrategyOptions):
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """Yield what the estimated gradients can't be kept with."""
         from shared.job_parts import phases_of
+        from shared.strategies.kept_whole import cut_down
 
         if any(own.optimizer != "sgd" for own in phases_of(job).values()):
             yield (

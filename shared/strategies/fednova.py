@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from shared.limits import MOST_ROUNDING
-from shared.strategies.kept_whole import cut_down
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
 
@@ -32,6 +31,7 @@ class FedNova(StrategyOptions):
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """Yield what would make a change per step something else than a mean gradient."""
         from shared.job_parts import phases_of
+        from shared.strategies.kept_whole import cut_down
 
         if any(own.optimizer != "sgd" or own.momentum for own in phases_of(job).values()):
             yield (

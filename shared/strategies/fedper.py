@@ -7,7 +7,6 @@ from pydantic import Field
 
 from shared.networks.options import Part
 from shared.strategies.fedbn import OWN, Overlaid
-from shared.strategies.last_layers import last_layers
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vectors
 
@@ -37,6 +36,8 @@ class OwnHead(StrategyOptions):
         Raises:
             JobError: See `last_layers`.
         """
+        from shared.strategies.last_layers import last_layers
+
         return last_layers(model, self.layers, self.name)
 
 

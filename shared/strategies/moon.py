@@ -33,33 +33,38 @@ class MOON(StrategyOptions):
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """Yield what the features of a batch can't be compared with."""
-        from shared.job_parts import networks_of
-
-        phases = len(job.task.phases(job.data))
         if job.privacy.mechanism == "dp-sgd":
             yield (
                 "[strategy] name: 'moon' can't be used with 'dp-sgd', which bounds the gradient of the "
                 "task's own loss for each patient; take 'fedprox', which also holds sites near the shared one"
             )
-        if phases > 1:
-            yield f"[strategy] name: 'moon' needs a task of one phase, and '{job.task.name}' has {phases}"
-        for network in networks_of(job):
-            if network.options.gives not in _SEEING:
-                yield (
-                    f"[{network.table}] name: 'moon' compares what a network sees in an image, and "
-                    f"'{network.options.name}' gives no class, number or map of one"
-                )
-        if job.training.compile:
-            yield "[training] compile: can't be used with 'moon', as a compiled network shows no features"
-        if getattr(job.task, "unlabelled", None) is not None or getattr(job.task, "mixup", None) is not None:
-            yield (
-                "[task] mixup, [task.unlabelled]: can't be used with 'moon', which compares the features of "
-                "images as they are"
-            )
+        yield from without_features(job)
 
     def site(self, layout: "Layout", personal: frozenset[str]) -> SiteHalf:
         """Return the half that compares its features."""
         return Contrasted(layout.size, self)
+
+
+def without_features(job: "JobSpec") -> Iterator[str]:
+    """Yield why a strategy that looks at features can't see any in a job."""
+    from shared.job_parts import networks_of
+
+    name, phases = job.strategy.name, len(job.task.phases(job.data))
+    if phases > 1:
+        yield f"[strategy] name: '{name}' needs a task of one phase, and '{job.task.name}' has {phases}"
+    for network in networks_of(job):
+        if network.options.gives not in _SEEING:
+            yield (
+                f"[{network.table}] name: '{name}' compares what a network sees in an image, and "
+                f"'{network.options.name}' gives no class, number or map of one"
+            )
+    if job.training.compile:
+        yield f"[training] compile: can't be used with '{name}', as a compiled network shows no features"
+    if getattr(job.task, "unlabelled", None) is not None or getattr(job.task, "mixup", None) is not None:
+        yield (
+            f"[task] mixup, [task.unlabelled]: can't be used with '{name}', which compares the features of "
+            "images as they are"
+        )
 
 
 class Contrasted(SiteHalf):

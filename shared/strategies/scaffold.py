@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from shared.strategies.kept_whole import cut_down
 from shared.strategies.options import StrategyOptions
 from shared.strategies.vectors import MODEL, SiteHalf, Train, Vector, Vectors
 
@@ -28,6 +27,7 @@ class Scaffold(StrategyOptions):
     def problems(self, job: "JobSpec") -> Iterator[str]:
         """Yield what would make a site's control variate something else than its mean gradient."""
         from shared.job_parts import phases_of
+        from shared.strategies.kept_whole import cut_down
 
         training = job.training
         if any(own.optimizer != "sgd" or own.momentum for own in phases_of(job).values()):

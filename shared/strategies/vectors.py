@@ -97,6 +97,13 @@ class Contrast(Protocol):
         """Return what is added, (B,), of features (B, N) of the model in training and of the two others."""
 
 
+class Alignment(Protocol):
+    """What is added to each sample's loss, by its features alone (`shared.strategies.coral`)."""
+
+    def losses(self, features: "Tensor") -> "Tensor":
+        """Return what is added, (B,), of features (B, N) of the model in training; once for each step."""
+
+
 class Steps(NamedTuple):
     """How the steps of a training differ from plain ones.
 
@@ -106,6 +113,7 @@ class Steps(NamedTuple):
         radius: How far up the gradient the loss is looked at (`shared.strategies.fedsam`); 0 is where it is.
         beside: A second model that learns in the same steps.
         contrast: Added to the loss of each sample.
+        alignment: The same; not beside a contrast.
     """
 
     pull: Pull | None = None
@@ -113,6 +121,7 @@ class Steps(NamedTuple):
     radius: float = 0.0
     beside: Beside | None = None
     contrast: Contrast | None = None
+    alignment: Alignment | None = None
 
 
 class Train(Protocol):
@@ -133,6 +142,7 @@ class Train(Protocol):
         radius: float = 0.0,
         beside: Beside | None = None,
         contrast: Contrast | None = None,
+        alignment: Alignment | None = None,
     ) -> Trained:
         """Train from a model; may be called more than once in a round.
 
@@ -143,6 +153,7 @@ class Train(Protocol):
             radius: See `Steps`.
             beside: See `Steps`; in a task with one phase, without mixed precision of float16.
             contrast: The same.
+            alignment: The same.
         """
 
     def loss(self, model: Vector) -> float:

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from shared.batch import Batch, Prediction
 from shared.errors import RunError
-from shared.further_metrics.familiar import projected
 from shared.further_metrics.feature_moments import FEATURES, FeatureMoments
 from shared.further_metrics.robust_accuracy import ATTACKED, RobustAccuracy
 from shared.metrics.curves import check_edges, fine_edges, first_edges
 from shared.metrics.states import MetricSet
-from shared.networks.features import last_features
+from shared.networks.features import last_features, projected
 from shared.networks.modes import asked
 from shared.seeds import seed_of
 from shared.tasks.answers import Answer, Cell

@@ -13,6 +13,7 @@ from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.networks.features import features, last_features
 from shared.strategies.apfl import Mixture
+from shared.strategies.coral import Coral, MomentAlignment
 from shared.strategies.moon import ModelContrast
 from shared.strategies.vectors import Steps
 from shared.tasks import make_task
@@ -121,3 +122,20 @@ def test_a_network_without_features_is_refused() -> None:
     state = Layout.of(model).pack(model)
     with pytest.raises(WardroundError, match="no features for each sample"):
         Trainer(job, model).run(1, Steps(contrast=ModelContrast(state, state, 1.0, 0.5)))
+
+
+def test_an_alignment_of_features_is_added_to_the_loss_of_each_image() -> None:
+    job = make_job(**ONE_STEP)
+    model = build_model(job, seed=1)
+    first, options = deepcopy(model), Coral(name="coral", mu=3.0, features=4)
+    goal = torch.rand(options.moments, generator=torch.Generator().manual_seed(0)).numpy() / 4
+    trainer = Trainer(job, model)
+    found = trainer.run(1, Steps(alignment=MomentAlignment(goal, None, options))).loss
+    with features([first.train()]) as seen:
+        own = trainer.losses(first)
+        beside = MomentAlignment(goal, None, options).losses(seen[0])
+    loss = (own + beside).mean()
+    assert found == pytest.approx(loss.item(), rel=1e-4)
+    slopes = torch.autograd.grad(loss, list(first.parameters()))
+    for after, before, slope in zip(model.parameters(), first.parameters(), slopes, strict=True):
+        torch.testing.assert_close(after, before - 0.5 * slope, rtol=1e-3, atol=1e-4)

@@ -8,8 +8,9 @@ from sklearn.metrics import roc_auc_score
 
 from shared.batch import Batch
 from shared.errors import JobError
-from shared.further_metrics.familiar import Familiar, projected
+from shared.further_metrics.familiar import Familiar
 from shared.further_metrics.feature_moments import FEATURES
+from shared.networks.features import projected
 from shared.tasks import make_task
 from tests.jobs import make_job
 

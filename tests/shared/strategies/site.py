@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from shared.strategies.vectors import Beside, Contrast, Pull, Trained
+from shared.strategies.vectors import Alignment, Beside, Contrast, Pull, Trained
 
 SIZE = 4
 
@@ -42,6 +42,7 @@ class Site:
         radius: float = 0.0,
         beside: Beside | None = None,
         contrast: Contrast | None = None,  # it has no features
+        alignment: Alignment | None = None,
     ) -> Trained:
         moves = torch.ones(SIZE) if free is None else torch.from_numpy(free).float()
         now = torch.from_numpy(model.copy())

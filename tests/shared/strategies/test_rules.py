@@ -57,6 +57,8 @@ PRIVATE = {"privacy_mechanism": "dp-sgd", "privacy_noise_multiplier": 1.0, "stra
         ("apfl", {"training_rates": {"model": 0.5}}, "[training] rates: can't be used with 'apfl'"),
         ("apfl", {"training_precision": "float16"}, "[training] precision: can't be 'float16' with 'apfl'"),
         ("apfl", {"task_name": "generation"}, "'apfl' needs a task of one phase, and 'generation' has 2"),
+        ("coral", PRIVATE, "'coral' can't be used with 'dp-sgd'"),
+        ("coral", {"training_compile": True}, "[training] compile: can't be used with 'coral'"),
         ("moon", PRIVATE, "'moon' can't be used with 'dp-sgd'"),
         ("moon", {"training_compile": True}, "[training] compile: can't be used with 'moon'"),
         ("moon", {"task_name": "classification", "task_mixup": 0.4}, "can't be used with 'moon'"),

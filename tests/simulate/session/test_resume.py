@@ -22,6 +22,7 @@ STEP = 14  # writes
 KEEP_WHAT_OTHERS_KEEP = {"fedper", "fedrep", "fedsam", "bulyan", "normbound", "rfa", "qfedavg", "cyclic"} | {
     "apfl",
     "moon",
+    "coral",
     "swarm",
     "fedbuff",
 }
