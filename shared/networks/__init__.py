@@ -36,6 +36,7 @@ from shared.networks.inception import InceptionOptions
 from shared.networks.mednext import MedNeXtOptions
 from shared.networks.mlp import MLPOptions
 from shared.networks.options import Ends, NetworkOptions
+from shared.networks.registration import GlobalNetOptions, VoxelMorphOptions
 from shared.networks.resnet import ResNetOptions
 from shared.networks.retinanet import RetinaNetOptions
 from shared.networks.segnet import SegNetOptions
@@ -51,7 +52,6 @@ from shared.networks.varnet import VarNetOptions
 from shared.networks.vgg import VGGOptions
 from shared.networks.vit import ViTOptions
 from shared.networks.vnet import VNetOptions
-from shared.networks.voxelmorph import VoxelMorphOptions
 from shared.networks.vqvae import CodeTransformerOptions, VQVAEOptions
 from shared.registry import Registry
 
@@ -74,6 +74,7 @@ NETWORKS = Registry(
         SwinUNETROptions,
         VNetOptions,
         VoxelMorphOptions,
+        GlobalNetOptions,
         DnCNNOptions,
         RetinaNetOptions,
         VGGOptions,

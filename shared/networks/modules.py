@@ -1,6 +1,7 @@
 """Modules of networks that MONAI has not, or not as private training needs them; loads PyTorch and MONAI."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -10,6 +11,8 @@ from monai.networks.nets import ResNet, ResNetBlock, ResNetBottleneck
 from torch import Tensor, nn
 
 from shared.networks.options import Ends
+
+_FIRST = 1e-3  # deviation of weights drawn near 0
 
 
 class CNN(nn.Module):
@@ -26,6 +29,26 @@ class CNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (B, K) of images (B, C, *S)."""
         return cast(Tensor, self.head(self.levels(images).flatten(2).mean(2)))
+
+
+class DenseHead(nn.Module):
+    """A dense layer on the deepest features of one of MONAI's networks of registration, drawn near 0.
+
+    Args:
+        inputs: Features times positions of the deepest level.
+        outputs: Numbers K.
+        dropout: In front of the layer.
+    """
+
+    def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.dense = nn.Sequential(nn.Dropout(dropout), nn.Linear(inputs, outputs))
+        nn.init.normal_(cast(Tensor, self.dense[1].weight), std=_FIRST)
+        nn.init.zeros_(cast(Tensor, self.dense[1].bias))
+
+    def forward(self, levels: Sequence[Tensor], image_size: object) -> Tensor:
+        """Return (B, K) of features (B, F, *S), the first of `levels`."""
+        return cast(Tensor, self.dense(levels[0].flatten(1)))
 
 
 class DnCNN(nn.Module):

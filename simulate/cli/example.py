@@ -18,6 +18,7 @@ EXAMPLES = {
     "phantom-burden": "regression: pictures and a number; for configs/jobs/phantom-burden.toml",
     "phantom-records": "classification: pictures beside a table; for configs/jobs/phantom-records.toml",
     "phantom-pairs": "registration: heads and the same deformed; for configs/jobs/phantom-register.toml",
+    "phantom-turned": "registration: the same, turned too; for configs/jobs/phantom-align.toml",
     "phantom-pairs-3d": "registration: volumes of heads and the same deformed, NIfTI",
     "phantom-survival": "survival: a table; for configs/jobs/phantom-survival.toml",
     "phantom-survival-images": "survival: a table and images",

@@ -29,9 +29,15 @@ class Deformed:
 
 
 def deform(
-    rng: np.random.Generator, image: Floats, labels: NDArray[np.uint8], *, largest: float, count: int
+    rng: np.random.Generator,
+    image: Floats,
+    labels: NDArray[np.uint8],
+    *,
+    largest: float,
+    count: int,
+    as_whole: float = 0.0,
 ) -> Deformed:
-    """Move an image by a smooth random field.
+    """Move an image by a smooth random field, and as a whole.
 
     Args:
         rng: Decides about the field and the landmarks.
@@ -39,11 +45,15 @@ def deform(
         labels: (*S).
         largest: The longest displacement, in pixels.
         count: Landmarks, at most; those that would lie outside of the original are left out.
+        as_whole: Deviation of the numbers of a matrix (turns, stretches, shears) and of a shift, in shares of
+            half the image.
     """
     shape = image.shape
     grain = _GRAIN * max(shape) / 2
     field = np.stack([ndimage.gaussian_filter(rng.standard_normal(shape), grain, mode="wrap") for _ in shape])
     field *= largest / np.sqrt((field**2).sum(axis=0)).max()
+    if as_whole:
+        field += _matrix_field(rng, shape, as_whole)
     here = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).astype(float)
     moved = rng.uniform(_MARGIN, 1 - _MARGIN, (count, len(shape))) * (np.array(shape) - 1)
     shift = [ndimage.map_coordinates(part, moved.T, order=1, mode="nearest") for part in field]
@@ -55,3 +65,13 @@ def deform(
         points[inside],
         moved[inside],
     )
+
+
+def _matrix_field(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> NDArray[np.float64]:
+    """Return the field (D, *S) of a random matrix and shift, in pixels."""
+    half = (np.array(shape) - 1) / 2
+    places = np.stack(np.meshgrid(*(np.linspace(-1, 1, length) for length in shape), indexing="ij"))
+    matrix, shift = (rng.normal(0, deviation, size) for size in ((len(shape), len(shape)), len(shape)))
+    moved = np.tensordot(matrix, places, axes=1) + shift.reshape(-1, *[1] * len(shape))
+    scaled: NDArray[np.float64] = moved * half.reshape(-1, *[1] * len(shape))
+    return scaled

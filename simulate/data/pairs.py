@@ -21,9 +21,19 @@ def head_pairs(folder: Path, seed: int) -> Iterator[Row]:
 
     `other` is the second image as another modality would show it: what is bright there is dark.
     """
+    return _slice_pairs(folder, seed, largest=5.0)
+
+
+def turned_pairs(folder: Path, seed: int) -> Iterator[Row]:
+    """The same, where the second head also lies elsewhere as a whole: turned, stretched, sheared, shifted."""
+    return _slice_pairs(folder, seed, largest=3.0, as_whole=0.12)
+
+
+def _slice_pairs(folder: Path, seed: int, *, largest: float, as_whole: float = 0.0) -> Iterator[Row]:
+    """See `deform`."""
     for patient in patients({"north": 48, "south": 32, "east": 24, "west": 16}, seed):
         [pixels], [labels] = draw_brain(patient.rng, np.array([0.05]), (64, 64), tumour=False)
-        pair = deform(patient.rng, pixels, labels, largest=5.0, count=_LANDMARKS)
+        pair = deform(patient.rng, pixels, labels, largest=largest, count=_LANDMARKS, as_whole=as_whole)
         images = {"image": pixels, "moving": pair.image, "other": 1 - pair.image**0.7}
         masks = {"mask": labels, "moving_mask": pair.labels}
         row = {}

@@ -23,7 +23,7 @@ from simulate.data.beats import LEADS, RHYTHMS, draw_cine, draw_rhythm
 from simulate.data.cells import draw_cells
 from simulate.data.coils import head_scans
 from simulate.data.findings import Finding, draw_findings
-from simulate.data.pairs import head_pairs, head_volume_pairs
+from simulate.data.pairs import head_pairs, head_volume_pairs, turned_pairs
 from simulate.data.patients import Row, patients, place, row
 from simulate.data.rated import rated_slices
 from simulate.data.records import burden, records, survival, survival_images
@@ -277,6 +277,7 @@ PHANTOMS: dict[str, Maker] = {
     "phantom-burden": burden,
     "phantom-records": records,
     "phantom-pairs": head_pairs,
+    "phantom-turned": turned_pairs,
     "phantom-pairs-3d": head_volume_pairs,
     "phantom-survival": survival,
     "phantom-survival-images": survival_images,

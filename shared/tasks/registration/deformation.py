@@ -5,7 +5,8 @@ in the moving image is that belongs to it: warped(x) = moving(x + field(x)).
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -14,10 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.tasks.precision import full
+from shared.tasks.registration.options import AFFINE, FIELD
+from shared.tasks.whole_images import padded
 
 Module = TypeVar("Module", bound=nn.Module)
 
 STEPS = 7  # of scaling and squaring: the velocity counts 1 / 2^7 (Dalca et al. 2018)
+_MOST = 0.9  # over the number of axes: numbers of a matrix that may not mirror
 _MATRIX = 0.1  # of a network's output: one that was just drawn should hardly move anything
 
 
@@ -58,6 +62,79 @@ def affine_field(numbers: Tensor, size: list[int]) -> Tensor:
     matrix = _MATRIX * numbers.view(-1, axes, axes + 1)
     half = (torch.tensor(size) - 1).to(numbers) / 2
     return torch.einsum("bdk,k...->bd...", matrix * half[:, None], place)
+
+
+def unmirrored(numbers: Tensor, axes: int) -> Tensor:
+    """Return the numbers of matrices (B, D (D + 1)) within bounds in which none mirrors an image or loses it.
+
+    A head is nearly its own mirror image, so intensities alone don't forbid it. Each number of the linear
+    part stays within 0.9 / D, so that the matrix is diagonally dominant, and its determinant above 0; so does
+    the shift, in shares of half the image.
+    """
+    most = _MOST / (axes * _MATRIX)
+    return most * (numbers / most).tanh()
+
+
+def after_affine(numbers: Tensor, field: Tensor) -> Tensor:
+    """Return the field of two steps in one: the moving image by a matrix, then the result by a field.
+
+    warped(x) = moving(x + u(x) + a(x + u(x))), and a, the field of the matrix, is linear: the moving image is
+    interpolated once.
+
+    Args:
+        numbers: Of the matrix (B, D (D + 1)), as `affine_field` takes them.
+        field: u (B, D, *S), in pixels.
+    """
+    size, axes = list(field.shape[2:]), field.shape[1]
+    half = (torch.tensor(size) - 1).to(field) / 2
+    linear = _MATRIX * numbers.view(-1, axes, axes + 1)[..., :axes] * half[:, None] / half
+    return affine_field(numbers, size) + field + torch.einsum("bdk,bk...->bd...", linear, field)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What networks say of two images, each (B, D, *S).
+
+    Attributes:
+        whole: From the fixed image to the moving one.
+        own: Of the network for each pixel alone; `whole` where there is no matrix before it.
+        affine: Of the matrix alone, where it comes before.
+    """
+
+    whole: Tensor
+    own: Tensor
+    affine: Tensor | None = None
+
+
+def fields_of(
+    models: Mapping[str, nn.Module],
+    fixed: Tensor,
+    moving: Tensor,
+    deformation: Deformation,
+    moves: "Moves",
+    *,
+    is_matrix: bool,
+) -> Fields:
+    """Return the fields of images (B, C, *S).
+
+    Args:
+        models: One, or by `AFFINE` and `FIELD` one for a matrix, and one that sees the moving image as the
+            matrix has moved it.
+        fixed: Stays.
+        moving: Is to be moved.
+        deformation: Makes a field of what a network gives.
+        moves: Moves images.
+        is_matrix: Whether an only network gives a matrix.
+    """
+    seen = torch.cat([fixed, moving], dim=1)
+    if AFFINE not in models:
+        [model] = models.values()
+        whole = deformation(model(seen) if is_matrix else padded(model, seen))
+        return Fields(whole, whole)
+    numbers = unmirrored(full(models[AFFINE](seen)), fixed.dim() - 2)
+    affine = affine_field(numbers, list(fixed.shape[2:]))
+    own = deformation(padded(models[FIELD], torch.cat([fixed, moves.image(moving, affine)], dim=1)))
+    return Fields(after_affine(numbers, own), own, affine)
 
 
 class Moves(nn.Module):

@@ -21,7 +21,8 @@ FIELD, MOVED, UNLIKE, UNLIKE_BEFORE = "field", "moved", "dissimilarity", "dissim
 """What is predicted: the field (B, D, *S), the moved image (B, C, *S), and how unlike the fixed one is to the
 moved image and to the moving one, (B,)."""
 
-_TIMES = ("", "_before")  # of a metric's name
+AFFINE_FIELD, AFFINE_MOVED, UNLIKE_AFFINE = "field_affine", "moved_affine", "dissimilarity_affine"
+"""The same of the matrix that comes before the field, where the job has one."""
 
 
 class RegistrationMetrics(MetricSet):
@@ -31,7 +32,7 @@ class RegistrationMetrics(MetricSet):
         self._options, self._moves = options, Moves()
         structures = len(options.classes)
         means = {"loss": Mean()}
-        for time in _TIMES:
+        for time in options.times:
             means |= {f"dice{time}": Mean(structures)} if structures else {}
             means |= {f"hd95{time}": Mean(structures)} if options.distances else {}
             means |= {f"tre{time}": Mean()} if options.points else {}
@@ -42,20 +43,18 @@ class RegistrationMetrics(MetricSet):
         """Add a batch of pairs, with what `RegistrationTask.predict` says of them."""
         field, patients = predicted[FIELD].detach(), batch.patients
         self.add("loss", patients, bounded(losses[:, None], LARGEST_LOSS))
-        for name in (UNLIKE, UNLIKE_BEFORE):
-            self.add(name, patients, bounded(predicted[name][:, None], LARGEST_LOSS))
         self.add("folded", patients, folded(field)[:, None])
-        if self._options.classes:
-            moving = batch["moving_mask"]
-            self._add_overlap("", self._moves.labels(moving, field), batch)
-            self._add_overlap("_before", moving, batch)
-        if self._options.points:
-            self._add_points(
-                "",
-                [points_moved(own, one) for own, one in zip(batch["fixed_points"], field, strict=True)],
-                batch,
-            )
-            self._add_points("_before", batch["fixed_points"], batch)
+        for time in self._options.times:
+            unlike = predicted[f"{UNLIKE}{time}"][:, None]
+            self.add(f"{UNLIKE}{time}", patients, bounded(unlike, LARGEST_LOSS))
+            way = None if time == "_before" else predicted[f"{FIELD}{time}"].detach()
+            if self._options.classes:
+                moving = batch["moving_mask"]
+                self._add_overlap(time, moving if way is None else self._moves.labels(moving, way), batch)
+            if self._options.points:
+                points = batch["fixed_points"]
+                places = points if way is None else list(map(points_moved, points, way))
+                self._add_points(time, places, batch)
 
     def _add_overlap(self, time: str, found: Tensor, batch: Batch) -> None:
         """Add what of the structures lies on those of the fixed image (B, *S)."""
@@ -91,7 +90,7 @@ class RegistrationMetrics(MetricSet):
         """See the base class."""
         if state != "total":
             return 1.0
-        kind = name.removesuffix("_before")
+        kind = name.removesuffix("_before").removesuffix("_affine")
         return {
             "loss": LARGEST_LOSS,
             "dissimilarity": LARGEST_LOSS,

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
-from shared.table import Label, check_distinct
+from shared.table import Label, check_distinct, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.fields import Pairing
 from shared.tasks.options import TaskOptions
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from shared.tasks.registration.task import RegistrationTask
 
 LEAST_PIXELS = 8  # along each axis: second derivatives of a field need some
+AFFINE, FIELD = "affine", "field"
+"""Roles of two networks, of which the first gives a matrix."""
+
 _UNIT = ("minmax", "percentile", "window")  # intensities within 0 and 1
 
 
@@ -70,6 +73,12 @@ class Registration(TaskOptions):
         description="A displacement of each pixel; one that is integrated from a velocity, so that it hardly "
         "folds (Dalca et al. 2018); or one matrix.",
     )
+    affine_first: bool = later_key(
+        False,
+        examples=[True],
+        description="Whether a matrix comes before the field: [model.affine] moves the image as a whole, "
+        "[model.field] its parts. Both learn at once.",
+    )
     stride: Literal[1, 2, 4] = Field(
         1, description="Pixels along each axis that share a displacement; it is linear between them."
     )
@@ -99,6 +108,10 @@ class Registration(TaskOptions):
         for key in ("overlap", "distances"):
             if getattr(self, key) and not self.classes:
                 raise ValueError(f"{key}: needs classes, the structures of the masks")
+        if self.affine_first and self.transform == "affine":
+            raise ValueError(
+                "affine_first: transform = 'affine' is a matrix alone; take another, or leave it out"
+            )
         if self.window % 2 == 0:
             raise ValueError(f"window: must be odd, is {self.window}")
         return self
@@ -135,15 +148,22 @@ class Registration(TaskOptions):
         """See the base class."""
         pairs = "of two patients each" if self.pairs == "site" else "as the manifest has them"
         on = f", judged by {', '.join(self.classes)}" if self.classes else ""
-        return f"{self.transform} registration of pairs of images {pairs}{on}"
+        kind = f"affine and then {self.transform}" if self.affine_first else self.transform
+        return f"{kind} registration of pairs of images {pairs}{on}"
 
     def networks(self, data: "DataTable") -> dict[str, Ends]:
-        """It sees both images as channels: fixed, then moving."""
-        axes = data.dimensions
-        affine = self.transform == "affine"
-        outputs = axes * (axes + 1) if affine else axes
-        seen = 2 * data.channels
-        return {"model": Ends(axes, seen, outputs, data.size or [], "vector" if affine else "map")}
+        """Each sees both images as channels: fixed, then moving, as far as it has been moved."""
+        axes, size, seen = data.dimensions, data.size or [], 2 * data.channels
+        matrix = Ends(axes, seen, axes * (axes + 1), size, "vector")
+        field = Ends(axes, seen, axes, size, "map")
+        if self.affine_first:
+            return {AFFINE: matrix, FIELD: field}
+        return {"model": matrix if self.transform == "affine" else field}
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """What names of metrics end in: at the end, after a matrix where it comes first, and before."""
+        return ("", "_affine", "_before") if self.affine_first else ("", "_before")
 
     def metrics(self) -> tuple[MetricSpec, ...]:
         """See the base class; what ends in `_before` is of the images as they come."""
@@ -151,24 +171,23 @@ class Registration(TaskOptions):
         found = []
         if self.classes:
             found += [
-                MetricSpec("dice", shown=1, classes=single),
-                MetricSpec("dice_before", shown=2, classes=single),
+                MetricSpec(f"dice{time}", shown=place, classes=single)
+                for place, time in enumerate(self.times, 1)
             ]
         if self.distances:
-            found += [
-                MetricSpec("hd95", lower_is_better=True, classes=single),
-                MetricSpec("hd95_before", lower_is_better=True, classes=single),
-            ]
+            found += [MetricSpec(f"hd95{time}", lower_is_better=True, classes=single) for time in self.times]
         if self.points:
             found += [
-                MetricSpec("tre", lower_is_better=True, shown=3),
-                MetricSpec("tre_before", lower_is_better=True, shown=4),
+                MetricSpec(f"tre{time}", lower_is_better=True, shown=place)
+                for place, time in enumerate(self.times, 1 + len(self.times))
             ]
         return (
             *found,
-            MetricSpec("dissimilarity", lower_is_better=True, shown=0 if found else 1),
-            MetricSpec("dissimilarity_before", lower_is_better=True, shown=0 if found else 2),
-            MetricSpec("folded", lower_is_better=True, shown=5),
+            *(
+                MetricSpec(f"dissimilarity{time}", lower_is_better=True, shown=0 if found else place)
+                for place, time in enumerate(self.times, 1)
+            ),
+            MetricSpec("folded", lower_is_better=True, shown=1 + 2 * len(self.times)),
         )
 
     def problems(self, job: "JobSpec") -> Iterator[str]:

@@ -1,22 +1,23 @@
 """A registration as one module that knows nothing of Wardround: what is exported."""
 
-import torch
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
-from shared.tasks.registration.deformation import Deformation
-from shared.tasks.whole_images import padded
+from shared.tasks.registration.deformation import Deformation, Moves, fields_of
 
 
 class Registers(nn.Module):
     """Two images to the field between them."""
 
-    def __init__(self, model: nn.Module, deformation: Deformation, *, affine: bool) -> None:
+    def __init__(
+        self, models: Mapping[str, nn.Module], deformation: Deformation, moves: Moves, *, is_matrix: bool
+    ) -> None:
         super().__init__()
-        self.model, self.deformation = model, deformation
-        self._affine = affine
+        self.models, self.deformation, self.moves = nn.ModuleDict(models), deformation, moves
+        self._is_matrix = is_matrix
 
     def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:
         """Return the field (B, D, *S) of images (B, C, *S)."""
-        seen = torch.cat([fixed, moving], dim=1)
-        field: Tensor = self.deformation(self.model(seen) if self._affine else padded(self.model, seen))
-        return field
+        models = dict(self.models.items())
+        return fields_of(models, fixed, moving, self.deformation, self.moves, is_matrix=self._is_matrix).whole

@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "segresnet": {"features": 8},
     "swin-unetr": {"features": 12},
     "voxelmorph": {"channels": [4, 8], "last": [4]},
+    "globalnet": {"features": 4, "levels": 1},
     "dncnn": {"features": 8, "layers": 3},
     "vgg": {"width": 1 / 16, "hidden": 8},
     "inception": {"width": 1 / 16},

@@ -16,7 +16,15 @@ from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_names
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
-from shared.tasks.registration.deformation import Deformation, Moves, affine_field, folded, points_moved
+from shared.tasks.registration.deformation import (
+    Deformation,
+    Moves,
+    affine_field,
+    after_affine,
+    folded,
+    points_moved,
+    unmirrored,
+)
 from shared.tasks.registration.losses import apart, dissimilarity, structures, unevenness
 from tests.jobs import make_job
 from tests.shared.tasks.judging import judged
@@ -108,6 +116,54 @@ def test_a_matrix_moves_pixels_in_shares_of_the_image(size: list[int]) -> None:
     torch.testing.assert_close(field[1], torch.full(size, 0.2 * (size[1] - 1) / 2))
 
 
+AFFINE_FIRST = {
+    "task_affine_first": True,
+    "model": {
+        "affine": {"name": "globalnet", "features": 4, "levels": 1},
+        "field": {"name": "unet", "channels": [4, 8], "num_res_units": 0},
+    },
+}
+
+
+def test_a_matrix_and_then_a_field_are_the_field_of_both() -> None:
+    size, generator = [SIZE, SIZE], torch.Generator().manual_seed(3)
+    numbers = torch.randn(1, 6, generator=generator)
+    own = torch.randn(1, 2, 1, 1, generator=generator) + 0.1 * torch.rand(1, 2, *size, generator=generator)
+    places = torch.tensor([[4.5, 6.5], [9.5, 7.5]])  # middles of pixels
+    there = points_moved(places, own[0])
+    torch.testing.assert_close(
+        points_moved(places, after_affine(numbers, own)[0]),
+        points_moved(there, affine_field(numbers, size)[0]),
+    )
+
+
+@given(st.integers(0, 2**16), st.sampled_from([2, 3]))
+@settings(max_examples=20)
+def test_a_matrix_that_comes_first_never_mirrors(seed: int, axes: int) -> None:
+    numbers = 100 * torch.randn(4, axes * (axes + 1), generator=torch.Generator().manual_seed(seed))
+    field = affine_field(unmirrored(numbers, axes), [8] * axes)
+    assert not folded(field).any()
+    assert (field.flatten(2).mean(2).abs() < 8 / 2).all()
+
+
+def test_what_a_matrix_does_first_is_judged_and_shown_by_itself() -> None:
+    spec = job(task_classes=["a", "b"], task_points=True, data_augment=None, **AFFINE_FIRST)
+    task, models, batch = make_task(spec), models_of(build_model(spec)), blobs(3, 2)
+    with torch.no_grad():
+        models["affine"].output_block.dense[1].bias[2] = 3.0  # shifts by 0.3 of half the image
+    predicted = task.predict(models, batch)
+    metrics = task.metrics()
+    task.update(metrics, predicted, batch, task.sample_losses(models, batch, predicted))
+    values = metrics.compute()
+    assert tuple(values) == metric_names(spec)
+    assert len({values[f"tre{time}"] for time in ("", "_affine", "_before")}) == 3
+    look = task.looks(predicted, batch)[0]
+    assert [own.title for own in look.pictures] == ["fixed", "moving", "by the matrix", "moved", "field"]
+    assert "after the matrix" in look.says
+    field = task.program(models).module(batch["fixed"], batch["moving"])
+    torch.testing.assert_close(field, predicted["field"])
+
+
 @pytest.mark.parametrize("similarity", ["mse", "lncc", "mutual-information"])
 @pytest.mark.parametrize("axes", [2, 3])
 def test_images_are_the_less_alike_the_further_they_are_apart(similarity: str, axes: int) -> None:
@@ -190,7 +246,7 @@ def test_only_the_masks_that_a_job_asks_for_are_seen_in_training() -> None:
     torch.testing.assert_close(plain.losses(models, bare), plain.losses(models, batch))
 
 
-@pytest.mark.parametrize("transform", ["deformable", "diffeomorphic", "affine"])
+@pytest.mark.parametrize("transform", ["deformable", "diffeomorphic", "affine", "affine first"])
 @pytest.mark.parametrize("kind", [PerSampleSum, GhostSum])
 def test_each_pair_of_one_patient_is_clipped_by_its_own_gradient(
     kind: type[ClippedSum], transform: str
@@ -200,10 +256,10 @@ def test_each_pair_of_one_patient_is_clipped_by_its_own_gradient(
         if transform == "affine"
         else {"name": "unet", "channels": [4, 8], "num_res_units": 0}
     )
+    first = AFFINE_FIRST if transform == "affine first" else {"task_transform": transform, "model": model}
     spec = job(
         task_pairs="rows",
-        task_transform=transform,
-        model=model,
+        **first,
         data_augment=None,
         privacy={"mechanism": "dp-sgd", "noise_multiplier": 1.0, "delta": 1e-5},
         training_keep_optimizer=None,
@@ -247,6 +303,8 @@ def test_each_pair_of_one_patient_is_clipped_by_its_own_gradient(
         ({"data_images": ["t1", "t2"], "data_channels": 2}, "names 1 columns"),
         ({"data_size": [4, 16]}, "at least 8 pixels"),
         ({"task_transform": "affine"}, "cnn"),
+        ({"task_transform": "affine", "task_affine_first": True}, "a matrix alone"),
+        ({"task_affine_first": True}, r"\[model.affine\]"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(options: dict[str, Any], said: str) -> None:

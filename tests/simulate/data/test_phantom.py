@@ -192,7 +192,7 @@ def test_a_dataset_that_lost_its_manifest_is_not_used(tmp_path: Path) -> None:
         make_phantom("phantom-brain-3d", tmp_path, 1)
 
 
-@pytest.mark.parametrize("name", ["phantom-pairs", "phantom-pairs-3d"])
+@pytest.mark.parametrize("name", ["phantom-pairs", "phantom-turned", "phantom-pairs-3d"])
 def test_landmarks_of_pairs_are_at_the_same_places_of_the_head(made: dict[str, Path], name: str) -> None:
     """What one image has at a landmark the other has where it should be, but for the scanner."""
     manifest, differences, beside = made[name], [], []
