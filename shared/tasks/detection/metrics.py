@@ -54,7 +54,8 @@ class DetectionMetrics(MetricSet):
 
     @property
     def _pairs(self) -> list[tuple[str, str]]:
-        return list(product(OVERLAPS, self.options.classes))
+        names = [f"{name}{time}" for time in self.options.times for name in OVERLAPS]
+        return list(product(names, self.options.classes))
 
     def update(self, predicted: Prediction, batch: Batch, losses: Tensor) -> None:
         """Add a batch: `boxes` (B, M, 2 D), `scores` (B, M) and `classes` (B, M), and the true boxes."""
@@ -62,26 +63,33 @@ class DetectionMetrics(MetricSet):
         ones = torch.ones(len(batch), 1, dtype=torch.int64)
         for pair in self._pairs:
             self.add_up(images_name(*pair), batch.patients, ones)
-        boxes, scores, classes = (predicted[name].detach().cpu() for name in ("boxes", "scores", "classes"))
+        for time in self.options.times:
+            parts = [predicted[f"{name}{time}"].detach().cpu() for name in ("boxes", "scores", "classes")]
+            self._count_boxes(time, batch, *parts)
+
+    def _count_boxes(self, time: str, batch: Batch, boxes: Tensor, scores: Tensor, classes: Tensor) -> None:
         for number, patient in enumerate(batch.patients):
             truth = batch["boxes"][number].cpu()
             for kind, label in enumerate(self.options.classes):
                 chosen = (classes[number] == kind) & scores[number].isfinite()
                 true = truth[truth[:, -1] == kind, :-1]
-                self._count(patient, label, boxes[number][chosen], scores[number][chosen], true)
+                for name in OVERLAPS:
+                    pair = (f"{name}{time}", label)
+                    self._count(pair, patient, boxes[number][chosen], scores[number][chosen], true)
 
-    def _count(self, patient: str, label: str, boxes: Tensor, scores: Tensor, truth: Tensor) -> None:
+    def _count(
+        self, pair: tuple[str, str], patient: str, boxes: Tensor, scores: Tensor, truth: Tensor
+    ) -> None:
         """Count the boxes of one image and class, the best first, and those of the truth that were missed."""
-        for name, least in OVERLAPS.items():
-            right = found(boxes, truth, least)
-            missed = len(truth) - int(right.sum())
-            every = torch.cat([scores.double(), torch.full((missed,), -torch.inf, dtype=torch.float64)])
-            is_right = torch.cat([right, torch.ones(missed, dtype=torch.bool)])
-            histogram = self.metrics[curve_name(name, label)]
-            assert isinstance(histogram, Histograms)  # noqa: S101 (made above)
-            histogram.update(every[:, None], is_right[:, None].long())
-            bins = histogram.bins_of(every[:, None])
-            self._parts.setdefault(curve_name(name, label), []).append((patient, bins, is_right))
+        right = found(boxes, truth, OVERLAPS[pair[0].removesuffix("_before")])
+        missed = len(truth) - int(right.sum())
+        every = torch.cat([scores.double(), torch.full((missed,), -torch.inf, dtype=torch.float64)])
+        is_right = torch.cat([right, torch.ones(missed, dtype=torch.bool)])
+        histogram = self.metrics[curve_name(*pair)]
+        assert isinstance(histogram, Histograms)  # noqa: S101 (made above)
+        histogram.update(every[:, None], is_right[:, None].long())
+        bins = histogram.bins_of(every[:, None])
+        self._parts.setdefault(curve_name(*pair), []).append((patient, bins, is_right))
 
     def scores(self) -> Mapping[str, Scores]:
         """See the base class."""
@@ -104,24 +112,26 @@ class DetectionMetrics(MetricSet):
 
     def rivals(self, sites: Mapping[str, Tables]) -> Rivals:
         """See the base class: who never draws a box finds nothing."""
-        return Rivals({"constant": dict.fromkeys((*OVERLAPS, "sensitivity_1fp"), 0.0)})
+        names = [f"{name}{time}" for time in self.options.times for name in (*OVERLAPS, "sensitivity_1fp")]
+        return Rivals({"constant": dict.fromkeys(names, 0.0)})
 
     def figures(self) -> Iterator[Figure]:
         """See the base class: boxes found against wrong ones, as the score that is asked for falls."""
         froc: list[Point] = []
         precision: list[Point] = []
-        for label in self._labels:
-            counts = self._counts(_FROC, label)
-            images = float(self.metrics[images_name(_FROC, label)].compute())
+        for time, label in product(self.options.times, self._labels):
+            counts = self._counts(f"{_FROC}{time}", label)
+            images = float(self.metrics[images_name(f"{_FROC}{time}", label)].compute())
+            line = f"{label}, first network" if time else label
             if counts is None or not images:
                 continue
             right, wrong = (np.append(0, np.cumsum(row[:0:-1])).astype(float) for row in counts)
             found = right / counts[0].sum()
             near = wrong / images <= _MOST_FALSE
-            froc += [(label, *point) for point in thinned(wrong[near] / images, found[near])]
+            froc += [(line, *point) for point in thinned(wrong[near] / images, found[near])]
             some = right + wrong > 0
             precision += [
-                (label, *point) for point in thinned(found[some], right[some] / (right + wrong)[some])
+                (line, *point) for point in thinned(found[some], right[some] / (right + wrong)[some])
             ]
         if froc:
             yield Figure(
@@ -149,11 +159,11 @@ class DetectionMetrics(MetricSet):
     def report(self) -> dict[str, float]:
         """Compute every metric of the task: means over the classes, then the single classes."""
         values = {"loss": float(self.metrics["loss"].compute())}
-        for name in OVERLAPS:
-            self._add_up_classes(values, name, [self._precision(name, label) for label in self._labels])
-        self._add_up_classes(
-            values, "sensitivity_1fp", [self._sensitivity(_FROC, label) for label in self._labels]
-        )
+        for time in self.options.times:
+            for name in (f"{name}{time}" for name in OVERLAPS):
+                self._add_up_classes(values, name, [self._precision(name, label) for label in self._labels])
+            found = [self._sensitivity(f"{_FROC}{time}", label) for label in self._labels]
+            self._add_up_classes(values, f"sensitivity_1fp{time}", found)
         return values
 
     @property

@@ -12,12 +12,15 @@ from shared.networks import Ends
 from shared.networks.options import Output
 from shared.table import Label, check_distinct, later_key
 from shared.tasks.fields import Field as SampleField
-from shared.tasks.options import Classes, TaskOptions
+from shared.tasks.options import TRAIN, Classes, PhaseSpec, TaskOptions
 
 if TYPE_CHECKING:
     from shared.job.data_options import DataTable
     from shared.job.schema import JobSpec
     from shared.tasks.detection.task import DetectionTask
+
+DETECTOR, REDUCER = "detector", "reducer"
+"""Roles, and phases, of two networks, of which the second judges what the first has found."""
 
 
 class Detection(TaskOptions):
@@ -54,6 +57,19 @@ class Detection(TaskOptions):
     stride: Literal[1, 2, 4] = Field(
         2, description="Pixels along each axis of a cell, in which one object of a class can be."
     )
+    false_positive_reduction: bool = later_key(
+        False,
+        examples=[True],
+        description="Whether a second network, [model.reducer], looks at what is around each box that "
+        "[model.detector] has found, and takes part in its score (Setio et al. 2017). For method 'centres'.",
+    )
+    crop: int = later_key(
+        16,
+        ge=8,
+        le=256,
+        examples=[24],
+        description="Pixels along each axis to which the surroundings of a box are brought for the reducer.",
+    )
     most_boxes: int = Field(50, ge=1, le=1000, description="Boxes found in an image, at most.")
     largest_overlap: float = Field(
         0.5,
@@ -75,20 +91,38 @@ class Detection(TaskOptions):
     @property
     def subject(self) -> str:
         """See the base class."""
-        return f"detection of {', '.join(self.classes)}"
+        twice = ", by two networks one after the other" if self.false_positive_reduction else ""
+        return f"detection of {', '.join(self.classes)}{twice}"
 
     def networks(self, data: "DataTable") -> dict[str, Ends]:
         """One logit for each class, and the place and the size of an object along each axis."""
         gives: Output = "boxes" if self.method == "anchors" else "map"
-        return {"model": Ends.of(data, len(self.classes) + 2 * data.dimensions, gives)}
+        ends = Ends.of(data, len(self.classes) + 2 * data.dimensions, gives)
+        if not self.false_positive_reduction:
+            return {"model": ends}
+        crop = [self.crop] * data.dimensions
+        seen = Ends(data.dimensions, data.channels, len(self.classes), crop, "vector")
+        return {DETECTOR: ends, REDUCER: seen}
+
+    def phases(self, data: "DataTable") -> tuple[PhaseSpec, ...]:
+        """See the base class: each network learns by itself, the second from what the first finds."""
+        roles = tuple(self.networks(data))
+        if not self.false_positive_reduction:
+            return (PhaseSpec(TRAIN, roles),)
+        return tuple(PhaseSpec(role, (role,)) for role in roles)
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """What names of metrics end in: of the result, and of the first network alone where there are two."""
+        return ("", "_before") if self.false_positive_reduction else ("",)
 
     def metrics(self) -> tuple[MetricSpec, ...]:
         """See the base class."""
         single = self.classes if len(self.classes) > 1 else []
-        return (
-            MetricSpec("ap30", shown=1, classes=single),
-            MetricSpec("ap50", shown=2, classes=single),
-            MetricSpec("sensitivity_1fp", shown=3, classes=single),
+        return tuple(
+            MetricSpec(f"{name}{time}", shown=place + 3 * later, classes=single)
+            for later, time in enumerate(self.times)
+            for place, name in enumerate(("ap30", "ap50", "sensitivity_1fp"), 1)
         )
 
     def problems(self, job: "JobSpec") -> Iterator[str]:
@@ -100,6 +134,8 @@ class Detection(TaskOptions):
                 "more for the class"
             )
         if self.method == "anchors":
+            if self.false_positive_reduction:
+                yield "[task] false_positive_reduction: needs method = 'centres'"
             if job.data.patch is not None:
                 yield "[data] patch: anchors are on whole images of one size; set [data] size"
             return

@@ -13,11 +13,12 @@ from torch.nn import functional
 from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.tasks.answers import Answer, Cell, FoundBoxes
-from shared.tasks.base import Models, Task
+from shared.tasks.base import Models, Phase, Task
+from shared.tasks.detection import reduction
 from shared.tasks.detection.anchors import anchor_losses, decode_anchors
-from shared.tasks.detection.maps import PRIOR, decode, losses
+from shared.tasks.detection.maps import PRIOR, Detections, decode, losses
 from shared.tasks.detection.metrics import OVERLAPS, DetectionMetrics
-from shared.tasks.detection.options import Detection
+from shared.tasks.detection.options import DETECTOR, REDUCER, Detection
 from shared.tasks.detection.overlap import found
 from shared.tasks.look import Look
 from shared.tasks.programs import Pooled, Program
@@ -30,6 +31,7 @@ MAPS = "maps"
 """Name of what the network gives: (B, K + 2 D, *S), see `shared.tasks.detection.maps`; of anchors
 (B, A, K + 2 D), see `shared.tasks.detection.anchors`."""
 
+_SECOND = "second_losses"  # of the second network, where the true boxes are known
 _SHOWN = 0.3  # probability from which a box is drawn
 _OVERLAP = 0.3  # intersection over union from which it is right
 
@@ -45,15 +47,44 @@ class DetectionTask(Task):
         self._options = options
         self._windows = Windows(job)
         self._has_anchors = options.method == "anchors"
+        self._is_reduced = options.false_positive_reduction
+        self._first = DETECTOR if self._is_reduced else "model"
+
+    def phases(self) -> Sequence[Phase]:
+        """See the base class."""
+        if not self._is_reduced:
+            return super().phases()
+        return self.phase(DETECTOR, self._finding), self.phase(REDUCER, self._reducing)
+
+    def losses(self, models: Models, batch: Batch) -> Tensor:
+        """See the base class."""
+        if not self._is_reduced:
+            return super().losses(models, batch)
+        return self._finding(models, batch) + self._reducing(models, batch)
+
+    def _finding(self, models: Models, batch: Batch) -> Tensor:
+        maps = self.forward(models, batch)[MAPS]
+        return losses(maps, batch["boxes"], len(self._options.classes), self._options.stride)
+
+    def _reducing(self, models: Models, batch: Batch) -> Tensor:
+        """Return the loss of the second network (B,); the first one is asked as it is judged."""
+        images = batch["image"]
+        with torch.no_grad(), eval_mode(models[DETECTOR]):
+            found = self._decoded(self.forward(models, batch)[MAPS], images)
+        return self._second_losses(models, batch, found)
+
+    def _second_losses(self, models: Models, batch: Batch, found: Detections) -> Tensor:
+        boxes, crop = batch["boxes"], self._options.crop
+        return reduction.losses(models[REDUCER], batch["image"], found, boxes, crop)
 
     def forward(self, models: Models, batch: Batch) -> Prediction:
         """Return the maps of the images of a batch."""
-        model, images = models["model"], batch["image"]
+        model, images = models[self._first], batch["image"]
         return {MAPS: model(images) if self._has_anchors else self._pooled(padded(model, images))}
 
     def predict(self, models: Models, batch: Batch) -> Prediction:
         """Return maps, and `boxes` (B, M, 2 D), `scores` (B, M), `classes` (B, M), the best box first."""
-        model, images, options = models["model"], batch["image"], self._options
+        model, images, options = models[self._first], batch["image"], self._options
         if self._has_anchors:
             with eval_mode(model):
                 maps = model(images)
@@ -66,7 +97,14 @@ class DetectionTask(Task):
             return {MAPS: maps, **vars(detections)}
         with eval_mode(model):
             maps = self._pooled(self._windows.map_of(model, images))
-        detections = decode(
+        detections = self._decoded(maps, images)
+        if not self._is_reduced:
+            return {MAPS: maps, **vars(detections)}
+        return {MAPS: maps, **self._reconsidered(models, batch, detections)}
+
+    def _decoded(self, maps: Tensor, images: Tensor) -> Detections:
+        options = self._options
+        return decode(
             maps,
             images.shape[2:],
             len(options.classes),
@@ -74,14 +112,23 @@ class DetectionTask(Task):
             most=options.most_boxes,
             largest_overlap=options.largest_overlap,
         )
-        return {MAPS: maps, **vars(detections)}
+
+    def _reconsidered(self, models: Models, batch: Batch, found: Detections) -> Prediction:
+        """Return boxes, scores and classes after the second network and, named so, before it."""
+        images, crop = batch["image"], self._options.crop
+        with torch.no_grad(), eval_mode(models[REDUCER]):
+            logits = reduction.judged(models[REDUCER], images, found.boxes, found.classes, crop)
+            second = {_SECOND: self._second_losses(models, batch, found)} if "boxes" in batch else {}
+        before = {f"{name}_before": own for name, own in vars(found).items()}
+        return {**vars(reduction.reconsidered(found, logits)), **before, **second}
 
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
         """Return one loss per image, (B,)."""
         if self._has_anchors:
             anchors = anchors_of(models["model"], batch["image"].shape[2:])
             return anchor_losses(predicted[MAPS], batch["boxes"], anchors, len(self._options.classes))
-        return losses(predicted[MAPS], batch["boxes"], len(self._options.classes), self._options.stride)
+        found = losses(predicted[MAPS], batch["boxes"], len(self._options.classes), self._options.stride)
+        return found + predicted[_SECOND] if self._is_reduced else found
 
     def looks(self, predicted: Prediction, batch: Batch) -> Sequence[Look]:
         """See the base class: true boxes, and those that the model takes for likely."""
@@ -119,8 +166,10 @@ class DetectionTask(Task):
         """See the base class: none comes from the coordinator, and a masked sum has fewer all the same."""
         return self.job.evaluation.bins
 
-    def program(self, models: Models) -> Program:
-        """Return the network: images to the map of the cells, or to what the anchors give."""
+    def program(self, models: Models) -> Program | None:
+        """Return the network: images to the map of the cells, or to what the anchors give; None of two."""
+        if self._is_reduced:
+            return None
         options, axes = self._options, self.job.data.dimensions
         if self._has_anchors:
             return Program(
