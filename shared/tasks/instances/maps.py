@@ -15,7 +15,6 @@ from torch.nn import functional
 from shared.tasks.precision import full
 
 _FOREGROUND = 0.5  # probability
-_BEHIND = 1.0  # level of the background in the flood: above all objects, whose levels are -1 to 0
 
 
 def depth_of(numbers: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -53,17 +52,21 @@ def losses(maps: Tensor, numbers: Tensor, depth: Tensor | None) -> Tensor:
         depth: `depth_of` them; None where it is not learnt.
     """
     maps = full(maps).flatten(2)
-    truth = (numbers > 0).to(maps).flatten(1)
-    foreground = maps[:, 0]
-    entropy = functional.binary_cross_entropy_with_logits(foreground, truth, reduction="none").mean(1)
-    found = foreground.sigmoid()
-    dice = (2 * (found * truth).sum(1) + 1) / (found.sum(1) + truth.sum(1) + 1)
-    total = entropy + 1 - dice
+    total = loss_of_foreground(maps[:, 0], numbers)
     if depth is None:
         return total
     wanted = depth.to(maps).flatten(1)
     deep = functional.binary_cross_entropy_with_logits(maps[:, 1], wanted, reduction="none").mean(1)
     return total + deep - _entropy(wanted).mean(1)
+
+
+def loss_of_foreground(logits: Tensor, numbers: Tensor) -> Tensor:
+    """Return the cross-entropy and one less the soft Dice (B,) of logits (B, ...) and instances (B, ...)."""
+    foreground, truth = logits.flatten(1), (numbers > 0).to(logits).flatten(1)
+    entropy = functional.binary_cross_entropy_with_logits(foreground, truth, reduction="none").mean(1)
+    found = foreground.sigmoid()
+    dice = (2 * (found * truth).sum(1) + 1) / (found.sum(1) + truth.sum(1) + 1)
+    return entropy + 1 - dice
 
 
 def _entropy(shares: Tensor) -> Tensor:
@@ -83,8 +86,7 @@ def _separate(
 ) -> NDArray[np.int32]:
     """Return the numbers of instances (*S): 1 to N, 0 for the background.
 
-    Without a depth they are the connected pieces of the foreground. With it their cores are, and a watershed
-    (Beucher and Meyer 1993) grows these within the foreground; a piece without a core is one.
+    Without a depth they are the connected pieces of the foreground. With it they grow out of cores.
 
     Args:
         foreground: Probability of each pixel (*S).
@@ -93,16 +95,37 @@ def _separate(
         size: Pixels of the smallest instance.
     """
     inside = foreground > _FOREGROUND
+    if depth is None:
+        return _numbered(ndimage.label(inside)[0], size)
+    return grown(inside, ndimage.label(inside & (depth > least))[0], -depth, size)
+
+
+def grown(
+    inside: NDArray[np.bool_], cores: NDArray[np.integer], levels: NDArray[np.floating], size: int
+) -> NDArray[np.int32]:
+    """Return the numbers of instances (*S) that grow out of cores, by a watershed (Beucher and Meyer 1993).
+
+    A piece of the foreground without a core is one instance.
+
+    Args:
+        inside: The foreground (*S).
+        cores: Their numbers (*S), 0 elsewhere.
+        levels: Low in the middle of an object, high where two touch (*S).
+        size: Pixels of the smallest instance.
+    """
     parts, count = ndimage.label(inside)
     if not count:
         return np.zeros(inside.shape, np.int32)
-    if depth is not None:
-        cores, found = ndimage.label(inside & (depth > least))
-        lacking = np.ones(count + 1, bool)
-        lacking[parts[cores > 0]] = False
-        alone = lacking[parts] & inside
-        cores[alone] = found + parts[alone]
-        parts = np.where(inside, _flooded(np.where(inside, -depth, _BEHIND), cores), 0)
+    lacking = np.ones(count + 1, bool)
+    lacking[parts[cores > 0]] = False
+    alone = lacking[parts] & inside
+    cores[alone] = cores.max() + parts[alone]
+    flood = np.where(inside, levels, levels.max() + 1)  # the background lies above all objects
+    return _numbered(np.where(inside, _flooded(flood, cores), 0), size)
+
+
+def _numbered(parts: NDArray[np.integer], size: int) -> NDArray[np.int32]:
+    """Return parts (*S) of at least so many pixels, numbered from 1 without a gap."""
     counts = np.bincount(parts.ravel())
     kept = counts >= size
     kept[0] = False

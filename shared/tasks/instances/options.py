@@ -8,7 +8,7 @@ from pydantic import Field
 
 from shared.metrics.spec import MetricSpec
 from shared.networks import Ends
-from shared.table import Label
+from shared.table import Label, later_key
 from shared.tasks.fields import Field as SampleField
 from shared.tasks.options import TaskOptions
 
@@ -39,13 +39,23 @@ class Instances(TaskOptions):
 
     name: Literal["instances"]
     classes: OneClass = Field(description="What the instances are of: one name.")
-    apart: Literal["depth", "components"] = Field(
+    apart: Literal["depth", "directions", "components"] = Field(
         "depth",
         description="How objects that touch are told apart: 'depth' learns how far each pixel is from its "
-        "object's edge; 'components' takes each connected piece of foreground for one object.",
+        "object's edge; 'directions' where in its object each pixel lies along each axis, which jumps "
+        "between two (HoVer-Net, Graham et al. 2019); 'components' takes each connected piece of foreground "
+        "for one object.",
     )
     least_depth: float = Field(
         0.5, gt=0, lt=1, description="Depth from which pixels are the core of an object, 1 in its middle."
+    )
+    seam: float = later_key(
+        0.2,
+        gt=0,
+        lt=1,
+        examples=[0.3],
+        description="directions: how steeply a map must fall at a seam; 1 is from one object's "
+        "end to another's beginning at once.",
     )
     least_size: int = Field(
         8,
@@ -67,8 +77,9 @@ class Instances(TaskOptions):
         return f"instances of {self.classes[0]}, and their number"
 
     def networks(self, data: "DataTable") -> dict[str, Ends]:
-        """A logit of the foreground and, unless pieces are told apart by themselves, one of the depth."""
-        return {"model": Ends.of(data, 2 if self.apart == "depth" else 1, "map")}
+        """A logit of the foreground, and beside it one of the depth, or a direction along each axis."""
+        beside = {"depth": 1, "directions": data.dimensions, "components": 0}
+        return {"model": Ends.of(data, 1 + beside[self.apart], "map")}
 
     def metrics(self) -> tuple[MetricSpec, ...]:
         """See the base class."""

@@ -13,6 +13,7 @@ from shared.batch import Batch, Prediction
 from shared.metrics.states import MetricSet
 from shared.tasks.answers import Answer, Cell
 from shared.tasks.base import Models, Task
+from shared.tasks.instances import directions
 from shared.tasks.instances.maps import depth_of, instances_of, losses
 from shared.tasks.instances.metrics import InstanceMetrics, compare
 from shared.tasks.instances.options import Instances
@@ -24,13 +25,20 @@ if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
 MAPS, FOUND = "maps", "found"
-"""Names of what the network gives (B, 1 or 2, *S), and of the instances in it, int32 (B, *S)."""
+"""Names of what the network gives (B, K, *S), and of the instances in it, int32 (B, *S)."""
 
-DEPTH = "depth"  # of the true instances, in a prepared batch
+DEPTH, DIRECTIONS = "depth", "directions"  # of the true instances, in a prepared batch
+_SAYS = {
+    "depth": "and of the depth in its object, 1 in the middle; cores are deeper than `least_depth`, and a "
+    "watershed of the depth grows them",
+    "directions": "and, no logits, what a hyperbolic tangent makes of where in its object it lies along each "
+    "axis, from -1 to 1; where that falls at once from 1 to -1 is the seam between two",
+    "components": "; each connected piece is an object",
+}
 
 
 class InstancesTask(Task):
-    """Foreground and depth of each pixel, in 2D or 3D, cut into instances where it is judged.
+    """Foreground and depth, or directions, of each pixel, cut into instances where it is judged; 2D and 3D.
 
     Targets are numbers of instances (B, *S), int32.
     """
@@ -39,15 +47,15 @@ class InstancesTask(Task):
         super().__init__(job)
         self._options = options
         self._windows = Windows(job)
-        self._is_deep = options.apart == "depth"
-        self.targets |= {DEPTH}
+        self.targets |= {DEPTH, DIRECTIONS}
 
     def prepare(self, batch: Batch, seed: int) -> Batch:
-        """See the base class: how deep pixels lie in the instances as augmentation has left them."""
-        if not self._is_deep or "instances" not in batch:
+        """See the base class: where pixels lie in the instances as augmentation has left them."""
+        found = {DEPTH: depth_of, DIRECTIONS: directions.directions_of}.get(self._options.apart)
+        if found is None or "instances" not in batch:
             return batch
-        depth = [torch.from_numpy(depth_of(own.numpy())) for own in batch["instances"]]
-        return batch.plus(**{DEPTH: torch.stack(depth)})
+        maps = [torch.from_numpy(found(own.numpy())) for own in batch["instances"]]
+        return batch.plus(**{self._options.apart: torch.stack(maps)})
 
     def forward(self, models: Models, batch: Batch) -> Prediction:
         """Return the maps of the images of a batch."""
@@ -58,11 +66,18 @@ class InstancesTask(Task):
         model, options = models["model"], self._options
         with eval_mode(model):
             maps = self._windows.map_of(model, batch["image"])
-        return {MAPS: maps, FOUND: instances_of(maps, options.least_depth, options.least_size)}
+        if options.apart == DIRECTIONS:
+            found = directions.instances_by_directions(maps, options.seam, options.least_size)
+        else:
+            found = instances_of(maps, options.least_depth, options.least_size)
+        return {MAPS: maps, FOUND: found}
 
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
         """Return one loss per image, (B,)."""
-        return losses(predicted[MAPS], batch["instances"], batch[DEPTH] if self._is_deep else None)
+        maps, true = predicted[MAPS], batch["instances"]
+        if self._options.apart == DIRECTIONS:
+            return directions.losses(maps, true, batch[DIRECTIONS])
+        return losses(maps, true, batch[DEPTH] if self._options.apart == DEPTH else None)
 
     def metrics(self, edges: NDArray[np.float64] | None = None) -> MetricSet:
         """Return empty metrics; they bin no scores."""
@@ -88,12 +103,12 @@ class InstancesTask(Task):
             Whole(models["model"]),
             {"image": self.image_input()},
             MAPS,
-            "logits of each pixel: of the foreground (an object above probability 0.5) and of the depth in "
-            "its object, 1 in the middle; cores are deeper than `least_depth`, and a watershed of the depth "
-            "grows them",
+            "logits of each pixel: of the foreground (an object above probability 0.5) "
+            + _SAYS[options.apart],
             {
                 "classes": options.classes,
                 "least_depth": options.least_depth,
+                "seam": options.seam,
                 "least_size": options.least_size,
             },
         )

@@ -16,7 +16,9 @@ from shared.batch import Batch
 from shared.job.schema import JobSpec
 from shared.metrics.spec import metric_names
 from shared.metrics.states import MetricSet
+from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
+from shared.tasks.instances import directions
 from shared.tasks.instances.maps import depth_of, instances_of, losses
 from shared.tasks.instances.metrics import compare
 from tests.jobs import make_job
@@ -54,6 +56,50 @@ def test_objects_that_touch_are_told_apart_by_their_depth(shape: tuple[int, ...]
     assert found.max() == 3
     pieces = instances_of(maps[:, :1], 0.5, 4)[0].numpy()  # the two that touch are one
     assert compare(pieces, numbers).objects[0] < 3
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (16, 20, 18)])
+def test_objects_that_touch_are_told_apart_by_the_directions_in_them(shape: tuple[int, ...]) -> None:
+    middle = tuple(length // 2 for length in shape)
+    numbers = balls(shape, middle, (middle[0], middle[1] - 8, *middle[2:]), (0,) * len(shape))
+    inside = torch.from_numpy(np.where(numbers > 0, 5.0, -5.0)[None]).float()
+    maps = torch.cat(
+        [inside, torch.from_numpy(directions.directions_of(numbers)).clamp(-0.999, 0.999).atanh()]
+    )[None]
+    found = directions.instances_by_directions(maps, 0.2, 4)[0].numpy()
+    assert compare(found, numbers).objects == (3, 0, 0)
+    assert compare(found, numbers).quality > 0.95
+    truth, true = torch.from_numpy(numbers)[None], torch.from_numpy(directions.directions_of(numbers))[None]
+    near = directions.losses(maps, truth, true)
+    assert float(near) < 0.05
+    assert (directions.losses(torch.cat([maps[:, :1], -maps[:, 1:]], 1), truth, true) > near + 0.1).all()
+    assert not directions.instances_by_directions(-maps, 0.2, 4)[0].numpy()[numbers > 0].any()
+
+
+def test_directions_go_from_one_end_of_an_object_to_the_other() -> None:
+    numbers = np.zeros((3, 9), np.int32)
+    numbers[:, 1:6], numbers[:, 6:8] = 4, 9
+    down, right = directions.directions_of(numbers)
+    assert right[1].tolist() == pytest.approx([0, -1, -0.5, 0, 0.5, 1, -1, 1, 0])
+    assert down[:, 2].tolist() == pytest.approx([-1, 0, 1])
+    assert not directions.directions_of(np.zeros((4, 4), np.int32)).any()
+
+
+def test_directions_are_learnt_and_each_image_pays_for_itself() -> None:
+    spec = job(task_apart="directions", data_augment=None)
+    task, models = make_task(spec), models_of(build_model(spec))
+    numbers = torch.from_numpy(np.stack([balls((16, 16), (5, 5), (5, 12)), np.zeros((16, 16), np.int32)]))
+    image = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    batch = Batch({"image": image, "instances": numbers}, ["a", "b"])
+    prepared = task.prepare(batch, 0)
+    predicted = task.predict(models, prepared)
+    both = task.sample_losses(models, prepared, predicted)
+    for number in (0, 1):
+        one = Batch({name: prepared[name][number : number + 1] for name in prepared.values}, ["a"])
+        alone = task.losses({"model": models["model"].eval()}, one)
+        torch.testing.assert_close(alone[0], both[number], rtol=1e-4, atol=1e-5)
+    assert predicted["found"].shape == numbers.shape
+    assert "seam" in task.program(models).says
 
 
 def test_depth_is_one_in_the_middle_and_falls_to_the_edge_and_between_two() -> None:
