@@ -1,7 +1,14 @@
 # A hospital's site. Build from the project's folder: docker build -f deploy/docker/site.Dockerfile -t wardround-site .
 # Run: docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --gpus all \
 #        -v /var/lib/wardround:/var/lib/wardround -v /data:/data:ro wardround-site
-FROM python:3.11-slim AS build
+# The system, which has Python 3.11 with venv.
+ARG BASE=python:3.11-slim
+FROM ${BASE} AS build
+# Where pip looks: a mirror, or a folder of wheels where there is no network (`deploy/images.sh`).
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
+ARG PIP_NO_INDEX
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY wardround wardround
@@ -9,9 +16,10 @@ COPY shared shared
 COPY client client
 COPY server server
 COPY simulate simulate
-RUN python -m venv /opt/wardround && /opt/wardround/bin/pip install --no-cache-dir -c constraints.txt .
+RUN python3 -m venv /opt/wardround \
+    && /opt/wardround/bin/pip install --no-cache-dir -c constraints.txt '.[dimse,postgres]'
 
-FROM python:3.11-slim
+FROM ${BASE}
 # Jobs with [training] compile need a compiler at the site: docker build --build-arg COMPILER=g++ ...
 ARG COMPILER=""
 RUN if [ -n "$COMPILER" ]; then apt-get update && apt-get install -y --no-install-recommends "$COMPILER" \
