@@ -14,7 +14,7 @@ sites or have none in common, and no sum or difference of them is over fewer sit
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from client.guard.database import Book
 from shared.privacy.secagg.errors import SecureAggregationError
@@ -45,7 +45,7 @@ class EvaluatedSets(Book):
 
     what, schema = "the book of sums", _SCHEMA
 
-    def take(self, patients: str, sites: Collection[str], job: str, *, group: str = "") -> None:
+    def take(self, patients: str, sites: Sequence[str], job: str, *, group: str = "") -> None:
         """Remember a sum of metrics or statistics, before anything leaves that unmasks it.
 
         Args:

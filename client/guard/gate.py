@@ -2,8 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -25,7 +24,6 @@ from client.settings.site import SiteConfig
 from client.settings.states import (
     AwaitsApprovalError,
     DeniedError,
-    StateError,
     UsedUpError,
     check_moment,
 )
@@ -96,6 +94,7 @@ class Gate:
         ledger: What private training has cost.
         clock: Gives the local time.
         cohort: The patients, and what was told about them.
+        identity: Gives the key and certificate of now, which sign statements.
         how_to_approve: Gives the command that a person types, for a job's digest.
     """
 
@@ -108,6 +107,7 @@ class Gate:
         clock: Callable[[], datetime] = _local_time,
         *,
         cohort: Cohort,
+        identity: Callable[[], Identity],
         how_to_approve: Callable[[str], str] = "wardround client approve {}".format,
     ) -> None:
         self._config = config
@@ -116,6 +116,7 @@ class Gate:
         self._audit = audit
         self._ledger = ledger
         self.cohort = cohort
+        self._identity = identity
         self._clock = clock
         self._refused_looks: dict[str, str] = {}  # of each job, why it was refused last
 
@@ -134,7 +135,8 @@ class Gate:
             _log.error("no private training: %s", error)
         book, cohort = JobBook(folder / "state.sqlite"), Cohort.open(folder)
         command = partial(how_to_approve, folder=folder)
-        return cls(config, book, audit, ledger, cohort=cohort, how_to_approve=command)
+        identity = partial(Identity.load, config.name, folder / "keys")
+        return cls(config, book, audit, ledger, cohort=cohort, identity=identity, how_to_approve=command)
 
     def admit(self, visit: Visit) -> None:
         """Let a request in, or not, by what its head says; nothing is counted yet.
@@ -232,20 +234,14 @@ class Gate:
                 remedy=f"At the hospital: {self._how_to_approve(visit.job.digest())}",
             )
 
-    @contextmanager
-    def counted(self, visit: Visit) -> Iterator[None]:
-        """Count what is answered inside, errors too: they also say something of the data.
-
-        A process that ends inside has answered nothing, and may be asked again.
+    def count(self, visit: Visit) -> None:
+        """Count a request that was answered, with an error too: that also says something of the data.
 
         Raises:
             PolicyError: It was answered often enough meanwhile.
         """
-        try:
-            yield
-        finally:
-            if (asked := self._asked(visit)) is not None:
-                self._book.served.count(asked, self._config.name)
+        if (asked := self._asked(visit)) is not None:
+            self._book.served.count(asked, self._config.name)
 
     def _asked(self, visit: Visit) -> Asked | None:
         """Return the request as it is counted; None for a stage of secure aggregation, which is not."""
@@ -282,13 +278,20 @@ class Gate:
         fields.pop("split", None)
         self._audit.append("request-refused", rule=rule, reason=reason, **fields)
 
-    def refused_look(self, visit: Visit, error: PolicyError) -> None:
-        """Write down that a description was refused, once for each reason: a coordinator looks often."""
+    def refused_look(self, visit: Visit, rule: str, reason: str, state: str) -> None:
+        """Write down that a description was refused, once for each reason: a coordinator looks often.
+
+        Args:
+            visit: Was refused.
+            rule: By this rule.
+            reason: In words.
+            state: In which the site is, whose reason says more than that, such as the time; otherwise empty.
+        """
         known, job = self._refused_looks, visit.job.digest()
-        why = error.state.words if isinstance(error, StateError) else error.problem
+        why = state or reason
         if known.get(job) == why:
             return
-        self.refused(visit, error.rule, error.problem)
+        self.refused(visit, rule, reason)
         known[job] = why
         while len(known) > MOST_WAITING:
             del known[next(iter(known))]
@@ -303,19 +306,19 @@ class Gate:
         fields.pop("split", None)
         self._audit.append("request-failed", reason=reason, **fields)
 
-    def signed(self, visit: Visit, layout: str, identity: Identity) -> str:
+    def signed(self, visit: Visit, layout: str) -> str:
         """Return what the site signs about its part in a run, written from its own log, and write that down.
 
         Args:
             visit: Was admitted, so the job was approved here.
             layout: Digest of the layout of the job's packed model.
-            identity: Signs.
 
         Raises:
             PolicyError: The site has taken no part in the run.
             AuditError: The log can't be read or written, or an entry of the run was changed.
             CredentialError: The certificate does not belong to the key.
         """
+        identity = self._identity()
         statement = statement_from(self._audit.folder, visit.job, visit.run_name, layout, self._config.name)
         envelope = Envelope.seal(STATEMENT, statement, identity.key, identity.certificate).text()
         digest = hashlib.sha256(envelope.encode()).hexdigest()

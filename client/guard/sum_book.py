@@ -92,6 +92,10 @@ class SumBook(Book):
                 db.execute("INSERT INTO sketch_key VALUES (?)", (secrets.token_bytes(KEY_BYTES),))
             self._key = bytes(db.execute("SELECT key FROM sketch_key").fetchone()["key"])
 
+    def sketch_key(self) -> bytes:
+        """Return the key of the sketches."""
+        return self._key
+
     def sketch(self, vector: NDArray[np.float32]) -> bytes:
         """Return what is remembered of a model, shape (n,)."""
         return sketch_of(vector, self._key).tobytes()

@@ -21,6 +21,7 @@ from client.work.site_host import SiteHostFactory
 from client.workers.batch_workers import BatchWorkers
 from client.workers.calls import Workers
 from client.workers.processes import ProcessPool
+from client.workers.questions import Answer
 from shared.audit.log import AuditLog
 from shared.errors import SiteError
 from shared.flower.fleet import Fleet
@@ -81,5 +82,10 @@ def _workers(site_file: Path, device: DeviceTable) -> Workers:
         program = [sys.executable, "-m", "client.work.batch_job"]
         return [*program, str(site_file.absolute()), str(folder.absolute()), idle]
 
+    def answers() -> Answer:
+        from client.guard.books_elsewhere import answers_of  # noqa: PLC0415  (no other site's service needs it)
+
+        return answers_of(site_file.parent, load_site(site_file))
+
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return BatchWorkers(cluster_of(device), site_file.parent / "state" / "jobs", command, kept)
+    return BatchWorkers(cluster_of(device), site_file.parent / "state" / "jobs", command, kept, answers)

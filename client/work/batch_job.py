@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from client.work.site_host import SiteHostFactory
-from client.workers.batch_worker import Pulse, require_locks, require_one_machine, serve_files
+from client.workers.batch_worker import Pulse, serve_files
 from client.workers.calls import Host
 from client.workers.process_main import set_threads
 from shared.loading import loading
@@ -29,11 +29,9 @@ def main(site_file: Path, folder: Path, idle: float) -> None:
     threading.Thread(target=pulse.end_without, name="pulse", daemon=True).start()
 
     def build() -> Host:
-        require_locks(site_file.parent / "state" / "lock")
-        require_one_machine(folder)
         with loading(for_good=True):
             set_threads(1)
-            return SiteHostFactory(site_file)()
+            return SiteHostFactory(site_file, folder)()
 
     serve_files(folder, pulse, build, idle)
     sys.stderr.flush()

@@ -145,7 +145,8 @@ def _noted(gate: Gate, visit: Visit | None, phase: str, error: Exception) -> str
     try:
         if isinstance(error, PolicyError) and visit is not None:
             if phase == "describe":
-                gate.refused_look(visit, error)
+                state = error.state.words if isinstance(error, StateError) else ""
+                gate.refused_look(visit, error.rule, error.problem, state)
             else:
                 gate.refused(visit, error.rule, error.problem)
             # What else the hospital has is nothing that a coordinator needs to know.

@@ -4,7 +4,8 @@ What a job may do is decided here, by the site's own configuration; nothing in a
 """
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -132,9 +133,20 @@ class Site:
             self.gate.reserve(visit, self._cohort.private_steps(visit.job, data))
         return carried.model
 
-    def counted(self, visit: Visit) -> AbstractContextManager[None]:
-        """Count what is answered inside; a simulation, where nobody asks, does not."""
-        return nullcontext() if self.gate is None else self.gate.counted(visit)
+    @contextmanager
+    def counted(self, visit: Visit) -> Iterator[None]:
+        """Count what is answered inside, errors too; a simulation, where nobody asks, does not.
+
+        A process that ends inside has answered nothing, and may be asked again.
+
+        Raises:
+            PolicyError: It was answered often enough meanwhile.
+        """
+        try:
+            yield
+        finally:
+            if self.gate is not None:
+                self.gate.count(visit)
 
     def starts_at_hand(self, job: JobSpec) -> list[str]:
         """Return the SHA-256 of those weights that a job starts from which need not be sent."""
@@ -184,10 +196,10 @@ class Site:
             PolicyError: It has taken no part in it, or has no audit log that says so.
             WardroundError: The log or the certificate can't be used.
         """
-        if self.gate is None or self.credentials is None:
+        if self.gate is None:
             raise PolicyError("job.run: a simulated site signs nothing", where=self.config.name)
         layout = self._workshop.bench(visit.job.canonical()).wire.layout.digest()
-        return self.gate.signed(visit, layout, self.credentials.newest())
+        return self.gate.signed(visit, layout)
 
     def _training_data(self, job: JobSpec) -> SiteData:
         return self._cohort.for_training(job, self.data(job))

@@ -9,8 +9,8 @@ from flwr.app import Context, Message, Metadata, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from client.guard.gate import Gate
-from client.guard.sum_book import SumBook
+from client.guard.books_elsewhere import Ask, books_elsewhere
+from client.guard.site_books import SiteBooks
 from client.settings.site import load_site
 from client.training.device import open_device
 from client.work.client_app import make_app
@@ -35,25 +35,30 @@ class SiteHost:
 
     Args:
         site_file: The hospital's `site.toml`.
+        ask: Reaches the site's service, where that has the books on another machine. None: they are opened
+            here.
 
     Raises:
         SiteError: The configuration or the device can't be used.
     """
 
-    def __init__(self, site_file: Path) -> None:
+    def __init__(self, site_file: Path, ask: Ask | None = None) -> None:
         config = load_site(site_file)
         name = "cpu" if config.device.gpu is None else f"cuda:{config.device.gpu}"
         device = open_device(name, config.device.memory_gib)
-        gate = Gate.open(site_file.parent, config)
-        credentials = Credentials.load(config, site_file.parent / "keys")
-        state = site_file.parent / "state"
+        folder = site_file.parent
+        books = SiteBooks.open(folder, config) if ask is None else books_elsewhere(folder, ask)
+        # An administrator may keep the site's key from the nodes; jobs with secure aggregation need it.
+        has_key = ask is None or (folder / "keys" / "site.key").exists()
+        state = folder / "state"
         site = Site(
             config,
             Workshop(device, kernels=state / "kernels", starts=StartStore(state / "starts")),
-            gate=gate,
-            credentials=credentials,
+            gate=books.gate,
+            credentials=Credentials.load(config, folder / "keys") if has_key else None,
             store=RunStore(state / "kept"),
-            sums=SumBook(site_file.parent / "state.sqlite"),
+            sums=books.sums,
+            cohort=books.cohort,
         )
         self._site = site
         self._app = make_app(site)

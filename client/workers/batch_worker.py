@@ -9,15 +9,11 @@ from pathlib import Path
 
 from client.workers.calls import Host, Outcome, answer, portable
 from client.workers.message_files import read_call, write_outcome
-from shared.errors import SiteError
-from shared.files import is_locked
 
 log = logging.getLogger(__name__)
 
 CALL, TAKEN, ANSWER, PULSE = "call", "taken", "answer", "pulse"
 """Names of the files of a job's folder; all but the last have the number of the call behind."""
-MACHINE = "machine"
-"""File of a job's folder that says on which machine the service runs."""
 PULSE_EVERY = 5.0  # seconds between two signs of life of the service
 LOST = 90.0  # seconds without one until a job ends by itself: a shared disk may show files late
 BUILT = 0  # number of the answer that says whether there is a host
@@ -58,46 +54,6 @@ def _answer_all(folder: Path, pulse: "Pulse", host: Host, idle: float) -> None:
 def file_of(folder: Path, what: str, number: int) -> Path:
     """Return a file of a call, counted from 1 in a job; answer 0 says that there is a host, or why not."""
     return folder / f"{what}-{number}"
-
-
-def require_locks(service_lock: Path) -> None:
-    """Refuse a machine that does not see the service's lock: books would be written from two sides at once.
-
-    Args:
-        service_lock: The lock that the site's service has.
-
-    Raises:
-        SiteError: It is not seen here.
-    """
-    if not is_locked(service_lock):
-        raise SiteError(
-            "locks of the site's folder do not reach the machine of the job",
-            remedy="Mount it there with locks that reach over machines (NFS 4; Lustre with -o flock).",
-        )
-
-
-def this_machine() -> str:
-    """Return what names this machine, from one start of it to the next."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def require_one_machine(folder: Path) -> None:
-    """Refuse another machine than the service's: the ledger is not a file for two.
-
-    It is written ahead (WAL), and SQLite does that over no network's file system, whatever its locks.
-
-    Args:
-        folder: Of the job.
-
-    Raises:
-        SiteError: The service runs elsewhere.
-    """
-    if (folder / MACHINE).read_text(encoding="ascii") != this_machine():
-        raise SiteError(
-            "the job runs on another machine than the site's service, and the ledger of privacy budgets "
-            "can't be used by two machines yet",
-            remedy="Let jobs run on the service's own machine, by [device] options.",
-        )
 
 
 def _answer(folder: Path, host: Host, number: int) -> bool:

@@ -19,17 +19,16 @@ from client.workers.batch_worker import (
     ANSWER,
     BUILT,
     CALL,
-    MACHINE,
     PULSE,
     PULSE_EVERY,
     TAKEN,
     file_of,
-    this_machine,
 )
 from client.workers.calls import Call, Outcome, Workers
 from client.workers.cluster import Cluster, Standing
 from client.workers.message_files import read_outcome, write_call
 from client.workers.pool import worker_environment
+from client.workers.questions import Answer, Desk
 from shared.errors import RunError, WardroundError
 from shared.files import replace_file
 
@@ -48,6 +47,7 @@ _JOBS_FOR_A_CALL = 3  # one, one more after bad luck, and one where a job had ju
 class _Job:
     folder: Path
     name: str
+    desk: Desk
     standing: str = ""
     is_built: bool = False
     served: int = 0  # calls that it has answered
@@ -74,6 +74,7 @@ class BatchWorkers(Workers):
         folder: For its files, on a disk that the machines of the cluster see.
         command: What a job runs, given its folder.
         environment: What it finds there.
+        open_answers: Opens, for a new job, what answers its questions.
     """
 
     def __init__(
@@ -82,7 +83,9 @@ class BatchWorkers(Workers):
         folder: Path,
         command: Callable[[Path], Sequence[str]],
         environment: dict[str, str],
+        open_answers: Callable[[], Answer],
     ) -> None:
+        self._open_answers = open_answers
         self.size = 1
         self._cluster = cluster
         self._folder = folder
@@ -146,19 +149,21 @@ class BatchWorkers(Workers):
         return self._job or self._new_job()
 
     def _new_job(self) -> _Job:
+        answer = self._open_answers()
         folder = self._folder / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
-        replace_file(folder / MACHINE, this_machine().encode(), sync=False)
         self._write_pulse(folder)
+        desk = Desk(folder, answer)
         self._rotate_log()
         try:
             name = self._cluster.submit(self._command(folder), self._environment, self._folder / LOG)
         except WardroundError:
+            desk.close()
             shutil.rmtree(folder)
             raise
         replace_file(folder / _JOB, name.encode(), sync=False)
         log.info("job %s is asked for", name)
-        self._job = _Job(folder, name)
+        self._job = _Job(folder, name, desk)
         return self._job
 
     def _look(self) -> Outcome | None:
@@ -234,6 +239,7 @@ class BatchWorkers(Workers):
             path for what in (TAKEN, CALL) if (path := file_of(job.folder, what, work.number)).exists()
         )
         log.warning("job %s has ended; its call goes to a new one", job.name)
+        job.desk.close()
         new = self._new_job()
         work.number = 1
         work.jobs += 1
@@ -243,6 +249,7 @@ class BatchWorkers(Workers):
     def _end_job(self) -> None:
         job, self._job, self._work = self._job, None, None
         if job is not None:
+            job.desk.close()
             self._cluster.end(job.name)
             shutil.rmtree(job.folder, ignore_errors=True)
 

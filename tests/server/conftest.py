@@ -235,10 +235,16 @@ def logged(federate, tiny_data, tmp_path):
         folder.mkdir()
         audit = AuditLog.open(folder / "audit", new_key())
         book, ledger = JobBook(folder / "state.sqlite"), Ledger(folder / LEDGER, audit)
-        gate = Gate(config, book, audit, ledger, cohort=Cohort(CohortKey.drawn(job.job.seed)))
-        site = Site(
-            config, Workshop(open_device("cpu")), gate=gate, credentials=simulated_credentials("alpha")
+        credentials = simulated_credentials("alpha")
+        gate = Gate(
+            config,
+            book,
+            audit,
+            ledger,
+            cohort=Cohort(CohortKey.drawn(job.job.seed)),
+            identity=credentials.newest,
         )
+        site = Site(config, Workshop(open_device("cpu")), gate=gate, credentials=credentials)
         federated = federate(job, manifest=manifest)
         federated.grid._apps[10] = make_app(site)
         return federated, lambda: [

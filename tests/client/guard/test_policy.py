@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -31,6 +32,7 @@ from shared.errors import SiteError
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model
 from shared.pki.certificates import load_key, new_key, save_key
+from shared.privacy.secagg.identity import Identity
 from shared.wire import messages
 from shared.wire.packed_model import Layout
 from shared.wire.site_states import SiteState
@@ -88,7 +90,13 @@ class Hospital:
             log = AuditLog.open(folder / "audit", load_key(folder / "keys" / "site.key"))
             ledger = Ledger(folder / LEDGER, log, clock)
             gate = Gate(
-                config, JobBook(folder / "state.sqlite"), log, ledger, clock, cohort=Cohort.open(folder)
+                config,
+                JobBook(folder / "state.sqlite"),
+                log,
+                ledger,
+                clock,
+                cohort=Cohort.open(folder),
+                identity=partial(Identity.load, "st-mary", folder / "keys"),
             )
         self._app = make_app(Site(config, self.workshop, gate=None if rehearsal else gate))
 

@@ -12,26 +12,23 @@ import numpy as np
 import pytest
 
 from client.workers import batch_worker, batch_workers
-from client.workers.batch_worker import (
-    MACHINE,
-    Pulse,
-    require_locks,
-    require_one_machine,
-    serve_files,
-    this_machine,
-)
+from client.workers.batch_worker import Pulse, serve_files
 from client.workers.batch_workers import BatchWorkers
 from client.workers.calls import Call, HostError, Outcome
 from client.workers.cluster import Standing
 from client.workers.kubernetes import PYTHON, Kubernetes
 from client.workers.message_files import read_outcome, write_outcome
+from client.workers.questions import Answer
 from client.workers.slurm import Slurm
 from shared.errors import RunError, SiteError
-from shared.files import Lock
 
 PREEMPTED = Standing("PREEMPTED", is_over=True, is_bad_luck=True)
 TIMEOUT = Standing("TIMEOUT", is_over=True, is_out_of_time=True)
 KILLED = Standing("OUT_OF_MEMORY", is_over=True)
+
+
+def nothing_asked() -> Answer:
+    return lambda question: question
 
 
 class Doubling:
@@ -95,7 +92,7 @@ def cluster(let_go: threading.Event) -> Threads:
 @pytest.fixture
 def workers(cluster: Threads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchWorkers]:
     monkeypatch.setattr(batch_workers, "_ASK", 0.01)
-    with BatchWorkers(cluster, tmp_path / "jobs", lambda folder: [str(folder)], {}) as workers:
+    with BatchWorkers(cluster, tmp_path / "jobs", lambda folder: [str(folder)], {}, nothing_asked) as workers:
         workers.warm_up()
         yield workers
 
@@ -228,30 +225,18 @@ def test_what_nobody_waits_for_is_ended_and_a_killed_service_leaves_no_job(
     assert cluster.ended == ["1"]
     workers.submit([call(3, "hold")])
     [left] = folders(tmp_path)
-    BatchWorkers(cluster, tmp_path / "jobs", lambda folder: [str(folder)], {}).close()
+    BatchWorkers(cluster, tmp_path / "jobs", lambda folder: [str(folder)], {}, nothing_asked).close()
     assert cluster.ended == ["1", "2"]
     assert left not in folders(tmp_path)
 
 
-def test_a_job_ends_without_its_service_and_where_locks_do_not_reach(tmp_path, monkeypatch) -> None:
+def test_a_job_ends_without_its_service(tmp_path, monkeypatch) -> None:
     pulse = Pulse(tmp_path, lost=0.0)
     assert not pulse.is_beating
     ends: list[int] = []
     monkeypatch.setattr(batch_worker.os, "_exit", ends.append)
     pulse.end_without()
     assert ends == [1]
-    with Lock(tmp_path / "lock"):
-        require_locks(tmp_path / "lock")
-    with pytest.raises(SiteError, match="do not reach the machine"):
-        require_locks(tmp_path / "lock")
-
-
-def test_a_job_on_another_machine_is_refused_as_it_would_write_the_ledger(tmp_path) -> None:
-    (tmp_path / MACHINE).write_text(this_machine())
-    require_one_machine(tmp_path)
-    (tmp_path / MACHINE).write_text("another")
-    with pytest.raises(SiteError, match="another machine than the site's service"):
-        require_one_machine(tmp_path)
 
 
 def test_a_message_that_is_none_is_refused_and_nothing_of_it_unpickled(tmp_path) -> None:
