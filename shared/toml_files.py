@@ -6,6 +6,8 @@ from typing import Any
 
 from shared.errors import WardroundError
 
+_ONCE = "A [table] stands once in a file: write the keys under the one that is there already."
+
 
 def read_toml(path: Path, error: type[WardroundError]) -> dict[str, Any]:
     """Read a file of settings.
@@ -28,4 +30,5 @@ def read_toml(path: Path, error: type[WardroundError]) -> dict[str, Any]:
         kind = "is in UTF-16" if utf16 else "is not in UTF-8"
         raise error(kind, where=path, remedy="Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as problem:
-        raise error(f"is not valid TOML: {problem}", where=path) from None
+        remedy = _ONCE if "twice" in str(problem) else None
+        raise error(f"is not valid TOML: {problem}", where=path, remedy=remedy) from None

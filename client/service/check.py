@@ -55,14 +55,10 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
         yield Finding("failure", "site.toml", error.problem, error.remedy or "Correct the file.")
     yield guarded("key", partial(_key, folder))
     yield guarded("certificate", partial(_certificate, folder, config))
-    address = coordinator or (config.site.coordinator if config else None)
     if offline:
         yield Finding("warning", "coordinator", "not looked at (--offline)")
-    elif address is None:
-        remedy = "Set coordinator in [site] of site.toml, or give --coordinator HOST:PORT."
-        yield Finding("failure", "coordinator", "its address is not known", remedy)
     else:
-        yield from check_network(folder, address)
+        yield from _way(folder, coordinator, config)
     if config is not None:
         for name, dataset in config.datasets.items():
             yield guarded(f"data {name}", partial(_data, folder, name, dataset))
@@ -80,6 +76,17 @@ def check_site(folder: Path, coordinator: str | None = None, *, offline: bool = 
         yield guarded("device", partial(_device, config))
     yield guarded("audit log", partial(_audit, folder))
     yield guarded("service", partial(_service, folder))
+
+
+def _way(folder: Path, coordinator: str | None, config: SiteConfig | None) -> Iterator[Finding]:
+    address = coordinator or (config.site.coordinator if config else None)
+    if address is not None:
+        yield from check_network(folder, address)
+    elif config is None:
+        yield Finding("warning", "coordinator", "not looked at, as site.toml says where it is")
+    else:
+        remedy = "Set coordinator in [site] of site.toml, or give --coordinator HOST:PORT."
+        yield Finding("failure", "coordinator", "its address is not known", remedy)
 
 
 def check_at_a_glance(folder: Path) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ from shared.wire.starts_message import without_starts
 _LONGEST = 100  # characters of a name in the log
 _ENDED_TWICE = "the site's service ended twice over this message"
 _log = logging.getLogger(__name__)
+_MOST_FAILURES = 1000  # that are kept
 _STOP_LOOK = 0.5  # seconds between looks whether to stop, while the worker is busy
 _FRESH = 2.0  # seconds: whether a younger message is waited for need not be asked
 _DESCRIBE = f"query.{messages.DESCRIBE}"
@@ -72,6 +73,7 @@ class Node:
         self._pool: Workers | None = None
         self._calls = 0
         self._refused_wait = 0.0
+        self._failures: dict[str, str] = {}  # the last one of what was asked
         self._refusing = ""  # why nothing is done for the coordinator until a person has looked
 
     def serve(self) -> None:
@@ -151,14 +153,18 @@ class Node:
         try:
             reply = _error(ticket, messages.CRASH, _ENDED_TWICE) if give_up else self._reply(ticket)
             self._fleet.push(reply, time.monotonic() - start)
-            self._note(ticket, f"{time.monotonic() - start:.2f} s{_failure(reply)}")
+            self._note(ticket, f"{time.monotonic() - start:.2f} s", _failure(reply))
         except RunOverError:
             self._note(ticket, "given up, its run has ended")
         self._state.drop()
         self._tell_online()
 
-    def _note(self, ticket: Ticket, outcome: str) -> None:
-        """Log what was done for whom."""
+    def _note(self, ticket: Ticket, outcome: str, failure: str = "") -> None:
+        """Log what was done for whom.
+
+        A run that waits for an approval asks every 15 seconds, for days: what fails as it did before is said
+        once.
+        """
         asked = _asked(ticket)
         run, round_, researcher = (asked.get(key) for key in ("run", "round", "researcher"))
         words = [
@@ -168,7 +174,12 @@ class Node:
         ]
         kind = ticket.head.metadata.message_type
         said = f"{kind} ({', '.join(words)})" if words else kind
-        _log.info("%s: %s", said, outcome, extra=about(site=self._site, kind=kind, outcome=outcome, **asked))
+        level = logging.DEBUG if failure and failure == self._failures.pop(said, "") else logging.INFO
+        if failure and len(self._failures) < _MOST_FAILURES:
+            self._failures[said] = failure
+        outcome += failure
+        extra = about(site=self._site, kind=kind, outcome=outcome, **asked)
+        _log.log(level, "%s: %s", said, outcome, extra=extra)
 
     def _tell_online(self) -> None:
         if self._pool is None:

@@ -28,6 +28,13 @@ SCORED_ALIKE = (
 """What one answer for all makes perfect, or undefined, where a test has one class only."""
 
 
+def nobody_tests(about: Mapping[str, Any]) -> bool:
+    """Say whether no site has, or tells of, a test patient, by what `run.json` says; None is kept back."""
+    counts = [(site.get("examples") or {}).get("test") for site in about["sites"].values()]
+    judged = (about.get("test") or {}).get("examples") or {}
+    return all(count == 0 for count in (*counts, *judged.values()))
+
+
 class Outcome:
     """What `run.json` says of what came out.
 
@@ -142,6 +149,8 @@ class RunFacts(Outcome):
             return ""
         lines = map(json.loads, self.record.text(PARTICIPATION).splitlines())
         times = sum(bool(line.get("test")) for line in lines)
+        if nobody_tests(self.about):
+            return "never opened: no hospital had patients in it"
         beside = ", and for the models that it is compared with" if self.about.get("baselines") else ""
         return f"opened {'once' if times == 1 else f'{times} times'}, for {tested_model(self.about)}{beside}"
 

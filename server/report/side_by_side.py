@@ -59,11 +59,27 @@ def _results(names: Sequence[str], runs: Sequence[RunFacts]) -> Section:
         ["MB sent by the hospitals", *(_text(_megabytes(run)) for run in runs)],
     ]
     tables.append(Table("runs", "The runs", ("what", *names), counts))
-    return Section("results", "What came out", tables=tables)
+    return Section("results", "What came out", warns=tuple(_unlike(names, runs)), tables=tables)
+
+
+def _unlike(names: Sequence[str], runs: Sequence[RunFacts]) -> Iterator[str]:
+    """Yield a warning where figures of one name mean different things."""
+    for what, own in (
+        ("tasks", [run.job.task.subject for run in runs]),
+        ("datasets", [run.job.job.dataset for run in runs]),
+    ):
+        if len(set(own)) > 1:
+            which = "; ".join(f"{name}: {one}" for name, one in zip(names, own, strict=True))
+            yield f"the runs are of different {what}: figures of one name are not of the same thing ({which})"
 
 
 def _how_they_differ(names: Sequence[str], runs: Sequence[RunFacts]) -> Iterator[Section]:
     """Yield what the seed does, where it alone differs; of others, and of any two, by what they differ."""
+    if len({run.job.task.subject for run in runs}) > 1:
+        yield Section(
+            "differences", "Is it chance?", ("Nothing can be said: the runs are of different tasks.",)
+        )
+        return
     if are_seeds(runs):
         yield seeds_section(Seeds(runs))
     if len(runs) == 2 or not are_seeds(runs):

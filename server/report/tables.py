@@ -13,7 +13,7 @@ from server.report.comparison import sentences
 from server.report.content import words
 from server.report.decisions import decision_tables, decision_warnings
 from server.report.described import Described, in_words, landmarks_of, tables_of
-from server.report.facts import Outcome
+from server.report.facts import Outcome, nobody_tests
 from server.report.groups import group_tables, group_warnings
 from server.report.words import tested_model
 from shared.job.schema import JobSpec
@@ -29,23 +29,26 @@ _BINNED = (
     "(docs/metrics.md): with so few patients that is coarse."
 )
 NO_SCORES = (
-    "There are no metrics: hospitals let no scores of their own leave, too few patients are behind them, or they "
-    "are one hospital's, which shows them to nobody here. With [privacy] secure_aggregation = true they are summed over the hospitals; else these set "
+    "There are no metrics: hospitals let no scores of their own leave, too few patients are behind them, or "
+    "they are one hospital's, which shows them to nobody here. "
+    "With [privacy] secure_aggregation = true they are summed over the hospitals; else these set "
     "share_site_metrics = true (docs/policy.md)."
 )
 
 NO_TEST = (
-    "Nothing was tested, as no hospital has a test patient. In a rehearsal, more patients or larger shares "
+    "Nothing was tested: no hospital has a test patient, or tells of one (of fewer than [policy] min_group, "
+    "10, a real one tells nothing). In a rehearsal, more patients or larger shares "
     "(--test 0.3) leave some; does 'patient' in the manifest name persons, and not kinds of images? "
     "(docs/data.md)"
+)
+ROUNDED = (
+    "Numbers of training patients and {} are rounded by the hospitals, in a rehearsal too (docs/policy.md)."
 )
 
 
 def why_no_metrics(description: Mapping[str, Any]) -> str:
     """Return why a test that is over gave no metrics, by what `run.json` says."""
-    counts = [(site.get("examples") or {}).get("test") for site in description["sites"].values()]
-    judged = (description.get("test") or {}).get("examples") or {}
-    return NO_SCORES if any(count != 0 for count in (*counts, *judged.values())) else NO_TEST
+    return NO_TEST if nobody_tests(description) else NO_SCORES
 
 
 def shown_metrics(job: JobSpec) -> list[str]:
@@ -123,11 +126,10 @@ def _count_columns(outcome: Outcome) -> list[Column]:
     sites, left_out = list(about["test"]["sites"]), list(about["left_out"])
     sent = about.get("bytes_sent")
     parts = [(outcome.patients(name, "train"), outcome.images(name, "train")) for name in sites]
-    samples = "images" if image_columns_of(outcome.job) else "rows"
     rest = ["–" for _ in left_out]
     hidden = any(count is None for pair in parts for count in pair)  # the sum would tell what one keeps
     columns = []
-    for place, what in enumerate(("patients", samples)):
+    for place, what in enumerate(("patients", _samples(outcome.job))):
         counts = [pair[place] for pair in parts]
         total = None if hidden else sum(count or 0 for count in counts)
         columns.append(Column(f"train\n{what}", [*map(_count, counts), *rest, _count(total)]))
@@ -136,12 +138,18 @@ def _count_columns(outcome: Outcome) -> list[Column]:
     return [*columns, Column("MB\nsent", [*megabytes, *rest, _megabytes(total_sent)])]
 
 
+def _samples(job: JobSpec) -> str:
+    return "images" if image_columns_of(job) else "rows"
+
+
 def _notes(outcome: Outcome) -> list[str]:
     """Return what is to be known of the tables."""
     about = outcome.about
     parts = []
     if any(outcome.estimate(metric).low is not None for metric in shown_metrics(outcome.job)):
         parts.append("Below a figure: its interval of 95 %.")
+    if any(outcome.images(name, "train") is not None for name in about["test"]["sites"]):
+        parts.append(ROUNDED.format(_samples(outcome.job)))
     if about.get("baselines"):
         parts.append(
             "alone: a model of the site's own data, on its own test patients; in the last row the mean of "

@@ -5,7 +5,7 @@ from typing import Any
 
 TRAINED, JUDGED = "trained_by", "judged_by"
 OF_TRAINING = ("train_loss", "seconds", "bytes")
-"""Columns of `metrics.csv` that are sums over who trained; `round` and `sites` are nobody's, and the others of who judged."""
+"""Columns of `metrics.csv` that are over who trained; others, but `round` and `sites`, over who judged."""
 
 _NO_METRICS = frozenset({"round", "site", "phase", "examples", *OF_TRAINING})
 _SIDES = {"train": TRAINED, "evaluate": JUDGED, "val": JUDGED}

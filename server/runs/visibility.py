@@ -258,7 +258,7 @@ class Figures:
 
 
 def _side(sum_: str) -> str:
-    """Return whose figure a sum of a round would be: of the one who trained, of the one who judged, of nobody."""
+    """Return over whom a sum of a round is: over who trained, over who judged, or over nobody."""
     return "" if sum_ in ("round", "sites") else TRAINED if sum_ in OF_TRAINING else JUDGED
 
 

@@ -60,6 +60,8 @@ class CoordinatorWatch:
                 status, about = status_of(path.parent), description_of(path.parent)
             except (OSError, ValueError):  # being removed, or of another version
                 continue
+            if status == "running" and not about.get("sites"):
+                continue  # it looks for its sites: whether it begins or waits for them is told then
             kind = None if old and status not in {"waiting", "running"} else _KINDS.get(status)
             fields = {"run": path.parent.name, "job": about.get("digest")}
             fields |= {key: about.get(key) for key in ("project", "researcher")}

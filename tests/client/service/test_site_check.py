@@ -306,6 +306,11 @@ def test_everything_is_looked_at_even_if_all_is_wrong(coordinator: Coordinator, 
     assert findings["data lungs"].state == "failure"
     assert findings["coordinator"].state == "warning"
     assert {"disk", "memory", "device", "audit log"} <= set(findings)
+    with (site / "site.toml").open("a") as file:
+        file.write("[notify]\n[notify]\n")
+    findings = found(site)
+    assert "write the keys under the one that is there" in str(findings["site.toml"].remedy)
+    assert findings["coordinator"].state == "warning"  # its address is in the file that can't be read
     (site / "site.toml").unlink()
     assert found(site, offline=True)["site.toml"].state == "failure"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import wardround
+from tests.jobs import make_job
 from tests.server.report.runs import write_run
 
 SITES = ["alpha", "beta"]
@@ -64,6 +65,17 @@ def test_two_runs_stand_side_by_side(folder: Path) -> None:
     assert "single patients are not known" in ended.stdout
     assert "learning rate 0.02" in ended.stdout
     assert "…" not in ended.stdout
+
+
+def test_figures_of_two_tasks_are_not_compared(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / name, make_job(task_name=name, job_rounds=1), ["alpha"], 1)
+        for name in ("segmentation", "classification")
+    ]
+    said = wardround("compare", *runs).stdout
+    assert "warning  the runs are of different tasks" in said
+    assert "Nothing can be said: the runs are of different tasks." in said
+    assert "minus" not in said
 
 
 @pytest.mark.parametrize("command", [("show", "run-1"), ("compare", "run-1", "run-2")])

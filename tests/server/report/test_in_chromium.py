@@ -31,6 +31,8 @@ def test_a_large_report_can_be_read_on_every_screen(tab: Watched, page: Path, wi
     tab.page.set_viewport_size({"width": width, "height": 900})
     tab.page.goto(page.as_uri())
     assert not tab.is_too_wide()
+    table = "getComputedStyle(document.querySelector('.wide')).backgroundImage"
+    assert ("gradient" in tab.page.evaluate(table)) == (width == min(WIDTHS))  # shows where a table goes on
     assert tab.page.locator(".chart svg").count() > 0
     shown = tab.page.inner_text("body")
     assert all(site in shown for site in SITES)

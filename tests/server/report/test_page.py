@@ -140,8 +140,13 @@ def test_a_run_that_no_patient_tested_says_so(tmp_path: Path, tiny_job) -> None:
     about = json.loads((run / "run.json").read_text())
     about["sites"]["alpha"]["examples"]["test"] = 0
     (run / "run.json").write_text(json.dumps(about))
+    (run / "participation.jsonl").write_text(
+        '{"round": 3, "test": true, "judges": ["alpha"], "judged": []}\n'
+    )
     text = page_of(run)[1].text
     assert "no hospital has a test patient" in text
+    assert "never opened" in text
+    assert "opened once" not in text
     assert "let no scores of their own leave" not in text
 
 

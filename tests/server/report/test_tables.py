@@ -60,6 +60,7 @@ def test_one_row_a_site_and_the_federation(tiny_job):
     assert cells(text, "gamma") == ["–"] * 8
     assert cells(text, "federation") == ["4", *["0.500"] * 4, "6", "12", "1.25"]
     assert "was left out: 1 training patient" in text
+    assert "training patients and images are rounded" in text
     assert "model of round 2 of 3" in text
 
 

@@ -175,8 +175,17 @@ def test_of_a_round_that_one_hospital_judged_no_file_tells_more_than_it_shows(ch
     figures = Figures(about, "operator")
     table = b"round,sites,train_loss,loss,iou\n1,2,0.2,0.71,0.72\n2,1,0.73,,\n"
     rounds = [
-        {"event": "round_finished", "round": round_, "train_loss": 0.2, **sums, **lone_sites(rows[first:last])}
-        for round_, sums, first, last in ((1, {"loss": 0.71, "iou": 0.72}, 0, 4), (2, {"train_loss": 0.73}, 4, 5))
+        {
+            "event": "round_finished",
+            "round": round_,
+            "train_loss": 0.2,
+            **sums,
+            **lone_sites(rows[first:last]),
+        }
+        for round_, sums, first, last in (
+            (1, {"loss": 0.71, "iou": 0.72}, 0, 4),
+            (2, {"train_loss": 0.73}, 4, 5),
+        )
     ]
     told = b"".join(figures.file("metrics.csv", io.BytesIO(table), lambda: rows)).decode()
     told += json.dumps([figures.description(about), *map(figures.event, rounds)])

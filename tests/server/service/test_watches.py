@@ -115,6 +115,9 @@ def test_a_coordinator_tells_how_runs_go(coordinator: Path, told: Told) -> None:
     run = run_of("new")
     with at_work(run, resume=False):
         watch.look(told.teller)
+        assert told.new() == []  # it may still have to wait for its sites
+        run.describe(sites={"st-mary": {}})
+        watch.look(told.teller)
     watch.look(told.teller)
     with pytest.raises(RunError), at_work(run_of("bad"), resume=False):
         raise RunError("no site can train: /data/Maier.dcm", where="st-mary")
