@@ -186,12 +186,12 @@ class _Check:
 
     def side_tables(self) -> None:
         """Look whether the tables beside each manifest belong to it."""
-        by_manifest: dict[Path, list[Record]] = defaultdict(list)
+        by_manifest = defaultdict[Path, list[Record]](list)
         for row in self.rows:
             by_manifest[row.manifest.path].append(row.record)
         for records, kind in product(by_manifest.values(), self.expected.kinds.values()):
             try:
-                kind.require_matches(records)
+                self.report.warnings += kind.require_matches(records)
             except DataError as error:
                 self.report.errors.append(error)
 
@@ -341,8 +341,8 @@ class _Check:
         if report.fields:
             named = ", ".join(f"{name} ({count})" for name, count in report.fields.most_common())
             report.warnings.append(f"fields in headers that may identify somebody: {named}")
-        for note, noted in report.notes.items():
-            report.warnings.append(f"{note} ({rows(row.where for row in noted)})")
+        noted = ((note, rows(row.where for row in found)) for note, found in report.notes.items())
+        report.warnings += [f"{note} ({where})" for note, where in noted]
         return report
 
     def _nothing_to_train_on(self) -> str:

@@ -60,6 +60,7 @@ def doubts(seen: Sequence[Seen]) -> Iterator[str]:
     yield from _same_ids(seen)
     yield from _copies(seen)
     yield from _contradictions(seen)
+    yield from _named_twice(seen)
     yield from _small_test(seen)
     yield from _images(seen)
 
@@ -100,6 +101,12 @@ def _contradictions(seen: Sequence[Seen]) -> Iterator[str]:
     torn = [group for group in _equal(seen) if len({one.labels for one in group}) > 1]
     if torn:
         yield f"{many(len(torn), 'group')} of equal images with different labels: {_groups(torn)}"
+
+
+def _named_twice(seen: Sequence[Seen]) -> Iterator[str]:
+    """Warn of rows in whose columns of images one file stands twice, as after copying a column."""
+    if twice := [one.where for one in seen if len(set(one.record.images)) < len(one.record.images)]:
+        yield f"{many(len(twice), 'row')} with one file as two of its images: {rows(twice)}"
 
 
 def _same_ids(seen: Sequence[Seen]) -> Iterator[str]:

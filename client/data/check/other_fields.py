@@ -45,6 +45,9 @@ def count_in(tally: Tally, kind: Kind, record: Record, kinds: Mapping[str, Kind]
     scene = read_scene(record, kinds, kind.data) if kind.needs_image else NOTHING
     tally.rows += 1
     kind.describe(record, tally)
+    files = kind.files(record)
+    if len(set(files)) < len(files):
+        tally.doubtful[f"one file stands several times in the {kind.name} of a row"] += 1
     value = kind.read(record, scene)
     kind.tally(value, tally)
     return value

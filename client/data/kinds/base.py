@@ -92,12 +92,16 @@ class Kind(ABC):
         """
         return "\x1f".join(record.cells.get(column, "") for column in self.field.columns)
 
-    def require_matches(self, records: Sequence[Record]) -> None:  # noqa: B027 (most have nothing to match)
+    def require_matches(self, _: Sequence[Record]) -> list[str]:
         """Refuse a table beside the manifest that belongs to none of its rows.
 
+        Returns:
+            In words, what looks wrong where it belongs to some; most kinds have no table to match.
+
         Raises:
-            DataError: Not one of them has a row there: the names do not fit.
+            DataError: Not one of the rows has any there: the names do not fit.
         """
+        return []
 
     @abstractmethod
     def read(self, record: Record, scene: "Scene") -> NDArray[Any]:

@@ -74,10 +74,9 @@ class PlacesKind(Kind):
             return all(path.is_file() for path in self.files(record))
         return all(column in record.cells for column in self.columns)
 
-    def require_matches(self, records: Sequence[Record]) -> None:
+    def require_matches(self, records: Sequence[Record]) -> list[str]:
         """See the base class."""
-        if self._beside and records:
-            self._table(records[0]).require_matches(records)
+        return self._table(records[0]).require_matches(records) if self._beside and records else []
 
     def source(self, record: Record) -> str:
         """See the base class."""

@@ -51,10 +51,9 @@ class VectorsKind(Kind):
         rows = self._table(record).of(record)
         return hashlib.sha256("\n".join("\x1f".join(row.values()) for row in rows).encode()).hexdigest()
 
-    def require_matches(self, records: Sequence[Record]) -> None:
+    def require_matches(self, records: Sequence[Record]) -> list[str]:
         """See the base class."""
-        if records:
-            self._table(records[0]).require_matches(records)
+        return self._table(records[0]).require_matches(records) if records else []
 
     def read(self, record: Record, scene: "Scene") -> NDArray[np.float32]:
         """See the base class."""

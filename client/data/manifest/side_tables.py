@@ -1,14 +1,16 @@
 """Tables beside a manifest, with several rows for one image or one patient: boxes, points, vectors."""
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.data.manifest.csv_files import by_column, file_below, read_table
+from client.data.manifest.csv_files import by_column, file_below, is_there, read_table
 from client.data.manifest.identity import CUT_REMEDY, cut, cut_ids, require_unmarked
 from client.data.manifest.rows import Record
 from shared.errors import DataError
+from shared.text.plural import many
 
 _PATIENT = ("patient", "bag")
 
@@ -48,8 +50,11 @@ class SideTable:
             raise DataError(cut(min(lost)), where=path, remedy=CUT_REMEDY)
         return cls(path, columns, by, dict(rows))
 
-    def require_matches(self, records: Sequence[Record]) -> None:
+    def require_matches(self, records: Sequence[Record]) -> list[str]:
         """Refuse a table that belongs to none of the rows of a manifest.
+
+        Returns:
+            In words, that some rows belong to nothing while rows of the manifest have none: names may differ.
 
         Raises:
             DataError: Not one of them has a row here.
@@ -61,6 +66,27 @@ class SideTable:
                 f"'{example}'",
                 where=self.path,
             )
+        return self._doubts(records)
+
+    def _doubts(self, records: Sequence[Record]) -> list[str]:
+        # A table may be of several sites: an image that lies there is nothing to doubt, nor are others' rows
+        # where each row of the manifest has its own.
+        known = {name for record in records for name in (record.patient, *record.images)}
+        lost = [
+            key for key in self.rows if key not in known and not (isinstance(key, Path) and is_there(key))
+        ]
+        without = sum(not self.of(record) for record in records)
+        if not lost or not without:
+            return []
+        rows, others = many(sum(len(self.rows[key]) for key in lost), "row"), many(without, "row")
+        what = "image is not there" if self.by == "image" else "patient is not in the manifest"
+        return [
+            f"{rows} of {self.path.name} whose {what}, such as '{self._shown(lost[0])}', while {others} of "
+            f"the manifest {'has' if without == 1 else 'have'} none: is the name another one?"
+        ]
+
+    def _shown(self, key: Path | str) -> str:
+        return os.path.relpath(key, self.path.parent) if isinstance(key, Path) else key
 
     def of(self, record: Record) -> list[dict[str, str]]:
         """Return the rows of a record of the manifest."""

@@ -1,5 +1,6 @@
 """What a good statistician would ask about a dataset before anybody trains on it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,13 @@ def test_copies_are_counted_by_where_they_do_harm():
 def test_three_examples_and_the_number_of_the_others():
     text = said([seen(number, constant=(True,)) for number in range(7)])
     assert "7 images of a single value: rows 0, 1, 2 and 4 more" in text
+
+
+def test_one_file_as_two_images_of_a_row_is_named():
+    rows = [seen(i) for i in range(4)]
+    twice = replace(rows[1], record=replace(rows[1].record, images=(Path("1.png"), Path("1.png"))))
+    assert "1 row with one file as two of its images: row 1" in said([rows[0], twice, *rows[2:]])
+    assert "two of its images" not in said(rows)
 
 
 def test_a_small_test_says_how_little_it_can_show():

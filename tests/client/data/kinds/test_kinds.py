@@ -18,6 +18,7 @@ from client.data.cache.prepared import Prepared
 from client.data.cache.preprocess import prepare
 from client.data.check.dataset_check import check_dataset
 from client.data.check.expected import Expected
+from client.data.check.other_fields import count_in
 from client.data.kinds import Kind, kinds_of, make_kinds
 from client.data.kinds.row_images import NOTHING
 from client.data.kinds.tally import Tally
@@ -378,9 +379,31 @@ def test_a_table_of_other_images_is_not_taken_for_images_without_boxes(tmp_path:
     kind = kind_of(Field("boxes", ("boxes.csv",)))
     good = Record(2, "p", (tmp_path / "images" / "a.png",), folder=tmp_path)
     bad = Record(2, "p", (tmp_path / "a.png",), folder=tmp_path)
-    kind.require_matches([bad, good])
+    assert not kind.require_matches([bad, good])
     with pytest.raises(DataError, match=r"boxes.csv: has no row of any image of the manifest; it has '"):
         kind.require_matches([bad])
+
+
+def test_rows_of_a_table_whose_image_is_not_there_are_told_of(tmp_path: Path) -> None:
+    """Images whose boxes are under another name would pass for images without any."""
+    images = [picture(tmp_path / name) for name in ("a.png", "b.png", "others.png")]
+    records = [Record(number, "p", (image,), folder=tmp_path) for number, image in enumerate(images[:2], 2)]
+    line = "1,2,3,4\n"
+    table = f"image,x_min,y_min,x_max,y_max\na.png,{line}B.png,{line}others.png,{line}"
+    (tmp_path / "boxes.csv").write_text(table)
+    [said] = kind_of(Field("boxes", ("boxes.csv",))).require_matches(records)
+    assert said.startswith("1 row of boxes.csv whose image is not there, such as 'B.png', while 1 row of the")
+    (tmp_path / "boxes.csv").write_text(f"{table}b.png,{line}")
+    assert not kind_of(Field("boxes", ("boxes.csv",))).require_matches(records)
+
+
+def test_one_file_as_two_tiles_or_frames_of_a_row_is_told_of(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    job = job_of()
+    kinds = kinds_for({"tiles": Field("tiles", ("image",))}, job)
+    tally = Tally()
+    count_in(tally, kinds["tiles"], row(tmp_path, image="a.png|a.png"), kinds)
+    assert list(tally.doubts()) == ["one file stands several times in the tiles of a row (1 of 1 rows)"]
 
 
 def test_a_label_and_a_mask_in_columns_of_other_names_are_checked(
