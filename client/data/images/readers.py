@@ -22,6 +22,7 @@ from client.data.formats.dicom import (
     read_segments,
     read_series,
     read_structures,
+    require_order,
 )
 from client.data.formats.itk import read_itk, read_tiff
 from client.data.formats.nifti import read_nifti
@@ -117,6 +118,7 @@ class Layout:
     colour: Literal["rgb", "grey"] | None = None
     geometry: Geometry = "strict"
     classes: tuple[str, ...] = ()  # name the structures of a structure set, and order files of one each
+    mapped: bool = False  # whether the job says which label is which class
 
     @classmethod
     def of(cls, job: JobSpec) -> "Layout":
@@ -124,7 +126,8 @@ class Layout:
         data = job.data
         mask = next((own for own in job.task.fields().values() if own.kind == "mask"), None)
         classes = () if mask is None or mask.instances else mask.classes
-        return cls(data.dimensions, data.channels, data.colour, data.geometry, classes)
+        mapped = mask is not None and mask.values is not None
+        return cls(data.dimensions, data.channels, data.colour, data.geometry, classes, mapped)
 
 
 def read_files(images: Sequence[Path], mask: Mask | None, layout: Layout) -> tuple[Picture, Picture | None]:
@@ -145,7 +148,8 @@ def read_files(images: Sequence[Path], mask: Mask | None, layout: Layout) -> tup
     for path in masks:
         if path in paths:
             raise DataError("is the image itself", where=path, remedy="Name the mask in the column 'mask'.")
-    raws = [_mask_of(path, pictures[0], layout) for path in masks]
+    how = replace(layout, mapped=layout.mapped or len(masks) > 1)  # of several files the place says the class
+    raws = [_mask_of(path, pictures[0], how) for path in masks]
     settled = settle_orientation([*pictures, *raws], [*paths, *masks])
     image = _stacked(settled[: len(paths)], paths, layout)
     placed = [
@@ -199,7 +203,11 @@ def _mask_of(path: Path, image: Picture, layout: Layout) -> Picture:
 
 def _structures(path: Path, image: Picture, layout: Layout) -> Picture | None:
     dataset = load(path)
-    return read_structures(dataset, path, image, layout.classes) if is_structure_set(dataset) else None
+    if is_structure_set(dataset):
+        return read_structures(dataset, path, image, layout.classes)
+    if is_segmentation(dataset) and not layout.mapped:
+        require_order(dataset, path, layout.classes)
+    return None
 
 
 def read_raw_mask(path: Path, dimensions: int | None = None) -> Picture:

@@ -137,7 +137,7 @@ def _read_group(
     whole: Picture | None = None
     raws: dict[str, Picture] = {}
     for name, kind in masks.items():
-        layout = replace(layout, classes=kind.structures)
+        layout = replace(layout, classes=kind.structures, mapped=kind.field.values is not None)
         whole, raw = read_files(paths, kind.mask(record), layout)
         if raw is not None:
             raws[name] = raw

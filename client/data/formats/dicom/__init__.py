@@ -4,7 +4,7 @@ Written over pydicom, because MONAI's `PydicomReader` orders a series by its ins
 time or acquisition as often as space, drops slices that lack one, and shows MONOCHROME1 images as negatives.
 """
 
-from client.data.formats.dicom.segments import is_segmentation, read_segments
+from client.data.formats.dicom.segments import is_segmentation, read_segments, require_order
 from client.data.formats.dicom.series import read_series, require_volume
 from client.data.formats.dicom.single import load, read_file
 from client.data.formats.dicom.structures import is_structure_set, read_structures
@@ -17,5 +17,6 @@ __all__ = [
     "read_segments",
     "read_series",
     "read_structures",
+    "require_order",
     "require_volume",
 ]

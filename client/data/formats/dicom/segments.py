@@ -28,6 +28,28 @@ def is_segmentation(dataset: Dataset) -> bool:
     return dataset.get("SOPClassUID") in SEGMENTATIONS
 
 
+def require_order(dataset: Dataset, path: Path, classes: Sequence[str]) -> None:
+    """Refuse a segmentation that names a class of the job at another number: numbers would count.
+
+    Args:
+        dataset: The segmentation.
+        path: Its file, for the error.
+        classes: Names of the structures: the first is the label 1.
+
+    Raises:
+        DataError: It does.
+    """
+    named = {name.casefold(): number for number, name in enumerate(classes, start=1)}
+    for segment in dataset.get("SegmentSequence", ()):
+        number, name = int(segment.SegmentNumber), str(segment.get("SegmentLabel", "")).strip()
+        if named.get(name.casefold(), number) != number:
+            raise DataError(
+                f"names its segment {number} '{name}', which is class {named[name.casefold()]} of the job",
+                where=path,
+                remedy=f'Say which number is which class: [task] labels = {{ "{number}" = "{name}", ... }}.',
+            )
+
+
 def read_segments(dataset: Dataset, path: Path, dimensions: int | None) -> Picture:
     """Read a segmentation as a map of labels: 1 for its first segment, and so on by their numbers.
 

@@ -41,17 +41,19 @@ def read_structures(dataset: Dataset, path: Path, image: Picture, classes: Seque
     wanted = {name.casefold(): index for index, name in enumerate(classes, start=1)}
     names = {int(item.ROINumber): str(item.ROIName) for item in dataset.get("StructureSetROISequence", ())}
     labels = np.zeros(image.shape, dtype=np.uint8)
-    found = []
+    found, sparse = [], []
     for item in dataset.get("ROIContourSequence", ()):
         name = names.get(int(item.ReferencedROINumber), "")
         index = wanted.get(name.strip().casefold())
         if index is None:
             continue
-        inside = _filled(item.get("ContourSequence", ()), image, path, name)
+        inside, slices = _filled(item.get("ContourSequence", ()), image, path, name)
         if (labels[inside] != 0).any():
             raise DataError(f"has structures that overlap ('{name}')", where=path)
         labels[inside] = index
         found.append(name)
+        if len(slices) > 2 and min(np.diff(slices)) > 1:
+            sparse.append(f"'{name}' is drawn in every few slices only: nothing is filled in between")
     if not found:
         listed = ", ".join(f"'{name}'" for name in names.values()) or "none"
         raise DataError(
@@ -65,7 +67,7 @@ def read_structures(dataset: Dataset, path: Path, image: Picture, classes: Seque
         for name in classes
         if name.casefold() not in drawn
     )
-    return replace(image, array=labels[None], background=None, notes=notes)
+    return replace(image, array=labels[None], background=None, notes=(*notes, *sparse))
 
 
 def _require_same_frame(dataset: Dataset, path: Path, image: Picture) -> None:
@@ -79,26 +81,43 @@ def _require_same_frame(dataset: Dataset, path: Path, image: Picture) -> None:
         )
 
 
-def _filled(contours: Sequence[Dataset], image: Picture, path: Path, name: str) -> NDArray[np.bool_]:
-    """Return the voxels inside of the contours of one structure."""
+def _filled(
+    contours: Sequence[Dataset], image: Picture, path: Path, name: str
+) -> tuple[NDArray[np.bool_], list[int]]:
+    """Return the voxels inside of the contours of one structure, and in which slices they are.
+
+    Raises:
+        DataError: A contour lies in no slice, is open, or several planes of contours fall into one slice: an
+            even number of them would leave nothing.
+    """
     inside = np.zeros(image.shape, dtype=bool)
+    planes: dict[tuple[int, int], float] = {}
     to_voxel = np.linalg.inv(np.vstack([np.asarray(image.affine), [0, 0, 0, 1]])) @ TO_RAS
     for contour in contours:
+        if str(contour.get("ContourGeometricType", "")).startswith("OPEN"):
+            raise DataError(f"has an open contour of '{name}': what is inside of it is not known", where=path)
         points = np.reshape([float(number) for number in contour.ContourData], (-1, 3))
         if len(points) < 3:
             continue
         voxels = (to_voxel @ np.column_stack([points, np.ones(len(points))]).T)[:3].T
         spread = np.ptp(voxels, axis=0)
         axis = int(spread.argmin())
-        number = round(float(voxels[:, axis].mean()))
+        middle = float(voxels[:, axis].mean())
+        number = round(middle)
         off = np.abs(voxels[:, axis] - number).max()
         if off > _FLAT and spread[axis] > _FLAT:
             raise DataError(f"has a contour of '{name}' that lies in no slice of the image", where=path)
         if off > 0.5 or not 0 <= number < image.shape[axis]:
             raise DataError(f"has a contour of '{name}' outside of the image", where=path)
+        if abs(planes.setdefault((axis, number), middle) - middle) > _FLAT:
+            raise DataError(
+                f"has contours of '{name}' nearer to each other than the slices of the image",
+                where=path,
+                remedy="Name the series on which they were drawn, or save a mask on the image's grid.",
+            )
         plane = np.moveaxis(inside, axis, 0)[number]
         plane ^= polygon(np.delete(voxels, axis, axis=1), plane.shape)
-    return inside
+    return inside, sorted(number for _, number in planes)
 
 
 def polygon(corners: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:

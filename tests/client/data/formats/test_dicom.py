@@ -1,6 +1,7 @@
 """DICOM as scanners and archives leave it: values, stacks, many frames, segmentations and structure sets."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -345,9 +346,21 @@ def test_a_segmentation_lies_on_its_image(tmp_path):
         expected = sorted(volume()[labels == label].tolist())
         assert sorted(image.array[0][mask.array[0] == label].tolist()) == expected
     assert "1 is 'edema', 2 is 'core'" in " ".join(mask.notes)
+    swapped = Layout(3, classes=("Core", "oedema"))
+    with pytest.raises(DataError, match="segment 2 'core', which is class 1 of the job"):
+        read_files([folder], path, swapped)
+    assert read_files([folder], path, replace(swapped, mapped=True))[1] is not None
+    parts = []  # a file for each class: which it is, its place says
+    for number, inside in enumerate((labels == 2, labels == 1)):
+        parts.append(segmentation(files, inside.astype(np.uint8), tmp_path / f"{number}.dcm"))
+    _, both = read_files([folder], tuple(parts), swapped)
+    assert both is not None
+    assert np.unique(both.array).tolist() == [0, 1, 2]
 
 
-def structure_set(path: Path, contours: dict[str, list[list[tuple[float, float, float]]]]) -> Path:
+def structure_set(
+    path: Path, contours: dict[str, list[list[tuple[float, float, float]]]], kind: str = "CLOSED_PLANAR"
+) -> Path:
     item = Dataset()
     item.file_meta = FileMetaDataset()
     item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -361,7 +374,7 @@ def structure_set(path: Path, contours: dict[str, list[list[tuple[float, float, 
         for line in lines:
             part = Dataset()
             part.ContourGeometricType, part.ContourData = (
-                "CLOSED_PLANAR",
+                kind,
                 [x for point in line for x in point],
             )
             parts.append(part)
@@ -397,6 +410,24 @@ def test_contours_are_filled_where_they_were_drawn_holes_left_out(tmp_path):
         read_files([folder], path, Layout(3, classes=("liver",)))
     with pytest.raises(DataError, match="structure set"):
         read_raw_mask(path, 3)
+
+
+def test_contours_of_finer_or_coarser_slices_are_refused_or_told_of(tmp_path):
+    """Two planes in one slice would cancel each other; between every second slice nothing is drawn."""
+    folder = write_series(tmp_path / "s", along((0, 0, 3)), UPRIGHT)
+    classes = Layout(3, classes=("tumour",))
+    finer = structure_set(tmp_path / "finer.dcm", {"tumour": [box(0, 5, 7.5), box(0, 5, 8.5)]})
+    with pytest.raises(DataError, match="nearer to each other than the slices"):
+        read_files([folder], finer, classes)
+    opened = structure_set(tmp_path / "open.dcm", {"tumour": [box(0, 5, 8)]}, "OPEN_PLANAR")
+    with pytest.raises(DataError, match="an open contour of 'tumour'"):
+        read_files([folder], opened, classes)
+    for depths, notes in (((5, 11, 17), ("'tumour' is drawn in every few slices only",)), ((5, 8, 17), ())):
+        path = structure_set(tmp_path / "rt.dcm", {"tumour": [box(0, 5, z) for z in depths]})
+        _, mask = read_files([folder], path, classes)
+        assert mask is not None
+        assert len(mask.notes) == len(notes)
+        assert all(note.startswith(said) for note, said in zip(mask.notes, notes, strict=True))
 
 
 def test_what_counts_from_another_frame_of_reference_lies_nowhere(tmp_path):
