@@ -17,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 from scipy import stats
 
+from client.data.manifest.splits import SplitTable
 from shared.job.schema import load_job
 from simulate.session.session import Hospitals, execute, start
 
@@ -40,6 +41,8 @@ class Entry:
         made: The job on synthetic hospitals whose median answer is shown.
         picture: File beside this one, where another maker drew it.
         changes: Of the job, as `--set` makes them.
+        called: In the name of its picture, where another entry shows the same job.
+        labelled: Share of the training patients whose labels are used, as `--labelled` has it.
     """
 
     title: str
@@ -49,11 +52,24 @@ class Entry:
     made: str = ""
     picture: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
+    called: str = ""
+    labelled: float = 1.0
 
     @property
     def shown(self) -> str:
         """The picture's file."""
-        return self.picture or f"gallery-{self.made}.png"
+        return self.picture or f"gallery-{self.called or self.made}.png"
+
+    @property
+    def command(self) -> str:
+        """What a user types."""
+        words = ["wardround", "simulate", f"configs/jobs/{self.made}.toml"]
+        if self.labelled < 1:
+            words += ["--labelled", f"{self.labelled}"]
+        for key, value in self.changes.items():
+            said = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+            words += ["--set", f"'{key}={said}'" if '"' in said else f"{key}={said}"]
+        return " ".join(words)
 
 
 _HEADS = {"job.dataset": "phantom-sequences", "data.size": [64, 64]}
@@ -74,6 +90,47 @@ ENTRIES = (
         made="phantom-records",
     ),
     Entry(
+        "Several views",
+        "One answer from several images of a patient, some of which may be lacking.",
+        "bags.md#views",
+        made="phantom-views",
+    ),
+    Entry(
+        "Classes from few examples",
+        "A class is the mean of its examples at all hospitals: one round, nothing else is learnt.",
+        "few-labels.md#prototypes-classes-from-few-examples",
+        made="skin-few-shot",
+        changes={
+            "job.dataset": "phantom-lesions",
+            "task.classes": ["naevus", "melanoma", "keratosis"],
+            "data.size": [64, 64],
+        },
+        labelled=0.1,
+    ),
+    Entry(
+        "Few labels",
+        "Images without a label teach beside those that have one.",
+        "few-labels.md",
+        ("brain-few-labels", "skin-few-labels"),
+        made="brain-few-labels",
+        changes=_HEADS,
+        labelled=0.2,
+    ),
+    Entry(
+        "Images alone",
+        "What hides behind a part of an image, learnt without a label, to start another job from.",
+        "few-labels.md#learning-from-images-alone",
+        ("skin-pretrain",),
+        made="phantom-hidden",
+    ),
+    Entry(
+        "Several raters",
+        "Masks of several people, who do not agree.",
+        "few-labels.md#several-raters",
+        ("retina-raters",),
+        made="phantom-raters",
+    ),
+    Entry(
         "Regression",
         "Numbers that an image or a table tells: a volume, an age, a burden.",
         "regression.md",
@@ -92,6 +149,14 @@ ENTRIES = (
         "Objects of one kind told apart and counted, such as cells.",
         "instances.md",
         made="phantom-cells",
+    ),
+    Entry(
+        "Instances by direction",
+        "The same by where in its object each pixel lies (HoVer-Net), in place of how deep.",
+        "instances.md#how-objects-that-touch-are-told-apart",
+        made="phantom-cells",
+        changes={"task.apart": "directions"},
+        called="cells-directions",
     ),
     Entry(
         "Survival",
@@ -147,11 +212,37 @@ ENTRIES = (
         made="phantom-register",
     ),
     Entry(
+        "Registration with a matrix first",
+        "The same where images also lie elsewhere as a whole; each stage is shown.",
+        "registration.md#a-matrix-first",
+        made="phantom-align",
+    ),
+    Entry(
         "Generation",
-        "Images of nobody, by class.",
+        "Images of nobody: two networks, of which one tells what the other draws from real images.",
         "tasks.md#generation",
         made="skin-generate",
         changes={"job.dataset": "phantom-lesions"},
+    ),
+    Entry(
+        "Generation, steadier",
+        "The same with the distance of Wasserstein (WGAN-GP), and a moving average of the rounds' models.",
+        "tasks.md#generation",
+        made="skin-generate",
+        changes={
+            "job.dataset": "phantom-lesions",
+            "task.loss": "wasserstein",
+            "task.penalty": 10.0,
+            "evaluation.select_best": None,
+            "evaluation.average_decay": 0.9,
+        },
+        called="wgan",
+    ),
+    Entry(
+        "Generation from codes",
+        "Images put together of codes from a book, one code after the other (VQ-VAE).",
+        "tasks.md#generation",
+        made="phantom-codes",
     ),
 )
 
@@ -195,7 +286,8 @@ def answer_of(entry: Entry) -> Image.Image:
     """Simulate a shipped job on synthetic hospitals; return the picture of its median test answer."""
     with tempfile.TemporaryDirectory() as folder:
         spec = load_job(PROJECT / "configs" / "jobs" / f"{entry.made}.toml", dict(entry.changes))
-        run = start(spec, Hospitals(), Path(folder), "cpu", baselines=False)
+        hospitals = Hospitals(shares=SplitTable(labelled=entry.labelled))
+        run = start(spec, hospitals, Path(folder), "cpu", baselines=False)
         execute(run, "in-process", Console(file=io.StringIO()))
         shown = next(run.path / name for name in _SHOWN if (run.path / name).exists())
         return Image.open(shown).convert("RGB")
@@ -208,10 +300,9 @@ def written(known: Mapping[str, Any]) -> str:
 
 def _section(entry: Entry, known: Mapping[str, Any]) -> str:
     lines = ["", f"## {entry.title}", "", f"{entry.says} [More]({entry.page})", ""]
-    changes = "".join(f" --set {key}={json.dumps(value)}" for key, value in entry.changes.items())
-    command = f"wardround simulate configs/jobs/{entry.made}.toml{changes}".replace('"', "")
-    lines += ["```", command.replace("[64, 64]", "[64,64]"), "```", ""]
-    lines += [f"![{entry.title}: {entry.says}](images/{entry.shown})", ""]
+    lines += ["```", entry.command, "```", ""]
+    if Path(__file__).with_name(entry.shown).exists():
+        lines += [f"![{entry.title}: {entry.says}](images/{entry.shown})", ""]
     rows = [_row(name, known[name]) for name in entry.studies if name in known]
     if rows:
         lines += ["| job, metric | seeds or folds | federated | sites alone, mean | best of them | pooled |"]
