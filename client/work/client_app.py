@@ -4,7 +4,8 @@ The same app runs in a simulation and in a hospital; what is asked, `client/work
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -98,7 +99,7 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
         visit = read_visit(message.content, phase, message.metadata.run_id)
         site.admit(visit)
         model = site.take(visit, message.content)
-        with site.counted(visit), explained(site.config.name):
+        with counted(site.gate, visit), explained(site.config.name):
             content = work(site, visit, message.content, state)
         if site.gate is not None:
             log_heads.add(content, site.gate.sent(visit, measure(content), model))
@@ -107,6 +108,22 @@ def _answer(site: Site, message: Message, phase: str, work: Work, state: RecordD
         if site.gate is None and not isinstance(error, WardroundError):
             raise
         return Message(Error(*explained_to_strangers(site, visit, phase, error)), reply_to=message)
+
+
+@contextmanager
+def counted(gate: Gate | None, visit: Visit) -> Iterator[None]:
+    """Count what is answered inside, errors too; a simulation, where nobody asks, does not.
+
+    A process that ends inside has answered nothing, and may be asked again.
+
+    Raises:
+        PolicyError: It was answered often enough meanwhile.
+    """
+    try:
+        yield
+    finally:
+        if gate is not None:
+            gate.count(visit)
 
 
 def read_visit(content: RecordDict, phase: str, run: int) -> Visit:

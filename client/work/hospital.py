@@ -4,8 +4,6 @@ What a job may do is decided here, by the site's own configuration; nothing in a
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -132,21 +130,6 @@ class Site:
         if visit.phase == "train" and visit.job.privacy.mechanism == "dp-sgd":
             self.gate.reserve(visit, self._cohort.private_steps(visit.job, data))
         return carried.model
-
-    @contextmanager
-    def counted(self, visit: Visit) -> Iterator[None]:
-        """Count what is answered inside, errors too; a simulation, where nobody asks, does not.
-
-        A process that ends inside has answered nothing, and may be asked again.
-
-        Raises:
-            PolicyError: It was answered often enough meanwhile.
-        """
-        try:
-            yield
-        finally:
-            if self.gate is not None:
-                self.gate.count(visit)
 
     def starts_at_hand(self, job: JobSpec) -> list[str]:
         """Return the SHA-256 of those weights that a job starts from which need not be sent."""
