@@ -200,8 +200,8 @@ class Registry(People):
     def seen(self, serial: int) -> None:
         """Note that a site is here, by a certificate that `admit` has let in.
 
-        What the site used before, with another key, ends now. If the registry is busy, this is left to the
-        site's next request: nobody waits here.
+        What the site used before, with another key, ends now. If the registry is busy, or the disk full, this
+        is left to the site's next request: nobody waits here.
         """
         now = self._now()
         with self._read() as db:

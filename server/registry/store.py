@@ -108,6 +108,10 @@ CREATE TABLE IF NOT EXISTS former_person (name TEXT PRIMARY KEY);
 """
 
 
+# Errors of the disk, which others can end: no room, no right to write, a fault.
+_PASSES = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_BUSY")
+
+
 class Audit(Protocol):
     """Writes an entry of the audit log."""
 
@@ -137,7 +141,7 @@ class RefusedError(RegistryError):
 
 
 class BusyError(RegistryError):
-    """A registry that another process is changing."""
+    """A registry that can't be changed now: another process does, or the disk is full."""
 
 
 class Store:
@@ -197,7 +201,7 @@ class Store:
             wait: Seconds to wait for changes of others.
 
         Raises:
-            BusyError: They took longer.
+            BusyError: They took longer, or the disk is full.
         """
         if not self._changing.acquire(timeout=wait):
             raise BusyError("is busy with another change")
@@ -209,11 +213,13 @@ class Store:
                 raise BusyError(f"can't be changed now ({error})") from None
             try:
                 yield self._writer
-            except BaseException:
+                self._writer.execute("COMMIT")
+            except BaseException as error:
                 if self._writer.in_transaction:  # SQLite itself rolls back when the disk is full
                     self._writer.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname.startswith(_PASSES):
+                    raise BusyError(f"can't be changed now ({error})") from None
                 raise
-            self._writer.execute("COMMIT")
         finally:
             self._changing.release()
 

@@ -55,6 +55,8 @@ class RunQueue:
         self._places = places
         self._starts: dict[str, _Start] = {}
         self._unread: set[str] = set()  # runs on which nothing can be done until they can be read again
+        self._wrong: set[str] = set()  # what was found wrong in this look
+        self._wrong_before: set[str] = set()  # and in the one before: it is said once
         self._link_starts = link.starts
 
     async def watch(self) -> None:
@@ -67,7 +69,7 @@ class RunQueue:
             try:
                 await asyncio.to_thread(self.look)
             except (WardroundError, OSError, ValueError) as error:  # a full disk must not end the watch
-                log.warning("the queue of runs can't be looked at: %s", error)
+                self._warn("the queue of runs can't be looked at: %s", str(error))
             await asyncio.sleep(_LOOK)
 
     def forget_starts(self) -> None:
@@ -76,6 +78,7 @@ class RunQueue:
 
     def look(self) -> None:
         """Do what is to be done now; a run that can't be read holds up no other."""
+        self._wrong_before, self._wrong = self._wrong, set()
         self._unread = {name for name in self._unread if _is_broken(self._folder / name)}
         self._watch_starts()
         with self._places.lock():
@@ -107,8 +110,19 @@ class RunQueue:
             yield
         except (WardroundError, OSError, ValueError) as error:
             if name not in self._unread:
-                log.warning("run %s is passed over: %s", name, error, extra=about(run=name))
+                self._warn("run %s is passed over: %s", name, str(error))
             self._unread.add(name)
+
+    def _warn(self, words: str, *given: str) -> None:
+        """Say what is wrong, once for as long as it lasts: looks follow each other by half a second.
+
+        Args:
+            words: As `logging` has them.
+            given: In their places: the run, if it is about one, and the problem.
+        """
+        self._wrong.add(words % given)
+        if words % given not in self._wrong_before:
+            log.warning(words, *given, extra=about(run=given[0]) if len(given) > 1 else None)
 
     def _take(self, name: str) -> bool:
         """Take a run out of the queue; says whether it is still in it."""
@@ -133,7 +147,7 @@ class RunQueue:
             now = time.monotonic()
             self._starts[name] = _Start(self._runs.begin(name), now + _START, now + _FROM_FLOWER)
         except WardroundError as error:  # the next look puts it back, and tries again
-            log.warning("run %s can't be begun now: %s", name, error, extra=about(run=name))
+            self._warn("run %s can't be begun now: %s", name, str(error))
 
     def _watch_starts(self) -> None:
         """Let go of the runs that have begun; those whose process ended before that have failed."""

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from server.folder.backup import backup, restore
 from server.folder.coordinator import FolderError, ServerTable, found, load_settings, renew_server_certificate
 from server.registry.enrolment import Registry
-from server.registry.store import RefusedError, RegistryError
+from server.registry.store import BusyError, RefusedError, RegistryError
 from shared.audit.verify import entries, verify
 from shared.database import WAIT
 from shared.errors import WardroundError
@@ -45,6 +45,7 @@ from shared.pki.certificates import (
     pem_of,
 )
 from shared.pki.join_string import parse_join
+from tests.full_disk import full_disk, largest_in
 from wardround.cli import main
 
 PROJECT = Path(__file__).parents[3]
@@ -307,6 +308,22 @@ def test_a_change_that_takes_long_holds_no_request_up(federation: Federation) ->
         other.execute("COMMIT")
     federation.registry.seen(serial)
     assert federation.registry.sites()[0].last_seen == federation.time.now.replace(microsecond=0)
+
+
+def test_a_full_disk_turns_no_site_away_and_nothing_is_left_of_it_afterwards(federation: Federation) -> None:
+    key = new_key()
+    serial = federation.enrol("st-mary", key).serial_number
+    with full_disk(largest_in(federation.folder)):
+        for _ in range(2):
+            assert federation.registry.site_of(serial, key.public_key()) is not None
+            federation.registry.seen(serial)
+            with pytest.raises(BusyError, match="can't be changed now"):
+                federation.registry.revoke("st-mary")
+    assert federation.registry.sites()[0].last_seen is None
+    federation.registry.seen(serial)
+    assert federation.registry.sites()[0].last_seen is not None
+    federation.registry.revoke("st-mary")
+    assert federation.registry.site_of(serial, key.public_key()) is None
 
 
 # Renewal

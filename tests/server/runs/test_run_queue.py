@@ -17,6 +17,7 @@ from server.runs.places import BackInQueueError, Places, WaitingRoom
 from server.runs.run_queue import RunQueue
 from shared.errors import RunError
 from shared.flower import RunStopped
+from tests.full_disk import full_disk
 from tests.jobs import make_job
 
 PROJECTS = {"brain": ("alpha", "beta"), "heart": ("beta", "gamma"), "lung": ("delta",)}
@@ -221,6 +222,18 @@ def test_a_run_that_can_t_be_read_or_is_gone_holds_up_no_other(place, caplog):
     at.submit(3)
     assert at.look() + at.look() + at.look() == ["n3"]
     assert [line.args[0] for line in caplog.records] == [broken]  # said once
+
+
+def test_a_full_disk_is_said_once_and_runs_begin_when_there_is_room(place, caplog):
+    at = place()
+    at.submit(1)
+    with full_disk():
+        for _ in range(3):
+            at.queue.look()
+    assert at.flower.started == []
+    assert len(caplog.records) == 1
+    assert "is passed over" in caplog.text
+    assert at.look() == ["n1"]
 
 
 def test_a_run_stopped_and_resumed_between_two_looks_begins_again(place):
