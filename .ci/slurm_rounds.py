@@ -1,6 +1,7 @@
 """Runs of a federation whose one site trains on Slurm: what `.ci/slurm` starts, once there is a cluster."""
 
 import io
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,9 @@ from rich.console import Console
 
 from client.workers.batch_worker import TAKEN
 from server.runs.local import Coordinator
+from shared.audit.verify import entries, verify
 from shared.job.schema import JobSpec, load_job
+from shared.pki.certificates import load_key
 from simulate.data.phantom import make_phantom
 from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, execute, start
@@ -40,6 +43,7 @@ def main() -> None:
             check=False,
         ).stdout
         print(next(line for line in shown.splitlines() if "device" in line))
+        keep_books_from_node(work / SLURM)
         for site in (HERE, SLURM):
             federation.start(site)
         federation.await_sites()
@@ -55,6 +59,26 @@ def main() -> None:
     left = jobs()
     hold(not left, f"jobs outlive their service: {left}")
     print("no job outlives the service")
+
+
+def keep_books_from_node(site: Path) -> None:
+    """Leave the node no more of the site's folder than a job needs: no log, and of the keys one.
+
+    Whoever opens a log there, which each book comes with, would make another one.
+    """
+    (site / "audit").mkdir(exist_ok=True)
+    key = site / "keys" / "cohort.key"
+    script = f'''set -e
+        cp "{key}" "{site}/one.key"
+        mount -t tmpfs node "{site}/audit"
+        mount -t tmpfs -o mode=0700 node "{site}/keys"
+        mv "{site}/one.key" "{key}"'''
+    subprocess.run(in_node("sh", "-c", script), check=True)
+
+
+def in_node(*command: str) -> list[str]:
+    """Return the command that does something among the files that the node sees."""
+    return ["nsenter", "--mount", "--target", os.environ["NODE"], *command]
 
 
 def hold(found: bool, words: object) -> None:
@@ -80,7 +104,15 @@ def same_bits(runs: Coordinator, work: Path) -> None:
     execute(simulated, "in-process", Console(file=io.StringIO()))
     models = [(run / "model.safetensors").read_bytes() for run in (deployed, simulated.path)]
     hold(models[0] == models[1], "another model than simulated")
-    print("on Slurm: the simulated model, bit for bit")
+    site = work / SLURM
+    hold(verify(site / "audit", load_key(site / "keys" / "site.key").public_key()) == [], "the log is broken")
+    trained = [entry for entry in entries(site / "audit") if entry.fields.get("phase") == "train"]
+    hold(len(trained) == job.job.rounds, f"{len(trained)} trainings in the log")
+    seen = subprocess.run(
+        in_node("ls", f"{site}/audit", f"{site}/keys"), check=True, capture_output=True, text=True
+    )
+    hold(seen.stdout.split()[1:] == [f"{site}/keys:", "cohort.key"], seen.stdout)
+    print("on Slurm, on a node without the site's books and key: the simulated model, bit for bit")
 
 
 def cancelled(runs: Coordinator, work: Path) -> None:
