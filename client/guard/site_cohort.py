@@ -7,6 +7,7 @@ import numpy as np
 
 from client.data.kinds.row_images import ImageFilter
 from client.data.manifest.splits import CohortKey
+from client.data.samples.job_rows import ManifestsAtHand
 from client.data.samples.site_data import SiteData
 from client.guard.bounds import Bounds
 from client.guard.cohort import Cohort, side_of
@@ -31,9 +32,13 @@ class SiteCohort:
         config: The site's.
         cohort: Divides the patients and remembers; None draws the split's key from each job's seed and
             remembers nothing, as in a simulation without the hospitals' files.
+        manifests: What other sites of a simulation have read; None reads the site's own anew for each job.
     """
 
-    def __init__(self, config: SiteConfig, cohort: Cohort | None) -> None:
+    def __init__(
+        self, config: SiteConfig, cohort: Cohort | None, manifests: ManifestsAtHand | None = None
+    ) -> None:
+        self._manifests = manifests
         self._config = config
         self._own = cohort
 
@@ -64,6 +69,7 @@ class SiteCohort:
             column_value=dataset.site,
             cache=self._config.cache,
             image_filter=image_filter,
+            manifests=self._manifests,
         )
 
     def for_training(self, job: JobSpec, data: SiteData) -> SiteData:

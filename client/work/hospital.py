@@ -13,6 +13,7 @@ from flwr.app import RecordDict
 from numpy.typing import NDArray
 
 from client.data.kinds.row_images import ImageFilter
+from client.data.samples.job_rows import ManifestsAtHand
 from client.data.samples.site_data import Samples, SiteData
 from client.guard.claims import claims_of
 from client.guard.cohort import Cohort
@@ -63,6 +64,7 @@ class Site:
         sums: Remembers what was summed; without it, as in a simulation, nothing is remembered.
         cohort: How patients are divided, and what was told of them. None takes the gate's; without a gate the
             split's key is drawn from the job's seed, and nothing is remembered.
+        manifests: What other sites of a simulation have read.
     """
 
     def __init__(
@@ -76,13 +78,14 @@ class Site:
         store: RunStore | None = None,
         sums: SumBook | None = None,
         cohort: Cohort | None = None,
+        manifests: ManifestsAtHand | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
         self.credentials = credentials
         self.sums = sums
         self._store = store
-        self._cohort = SiteCohort(config, cohort or (None if gate is None else gate.cohort))
+        self._cohort = SiteCohort(config, cohort or (None if gate is None else gate.cohort), manifests)
         self._workshop = workshop
         self._filter = image_filter
         self._data: Recent[str, SiteData] = Recent(JOBS_AT_HAND)  # by the job's digest

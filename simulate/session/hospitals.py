@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from client.data.manifest.splits import CohortKey
+from client.data.samples.job_rows import ManifestsAtHand
 from client.guard.cohort import Cohort
 from client.settings.site import SiteConfig
 from client.training.device import open_device
@@ -93,6 +94,7 @@ class SimulationHost:
         self._workshop = Workshop(open_device(setup.device))
         self._configs = {config.name: config for config in setup.sites}
         self._cohorts = setup.cohorts()
+        self._manifests = ManifestsAtHand()
         self._kept = kept
         self._scanner_seed = setup.scanner_seed
         self._attack = setup.attack
@@ -131,6 +133,7 @@ class SimulationHost:
                 credentials=simulated_credentials(name),
                 store=None if self._kept is None else RunStore(self._kept / name),
                 cohort=self._cohorts.get(name),
+                manifests=self._manifests,
             )
             if isinstance(site, Attacker) and attack is not None:
                 site.attack = attack

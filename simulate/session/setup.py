@@ -10,6 +10,7 @@ from client.data.kinds import KINDS, file_columns
 from client.data.manifest.pooled_sites import Part, Row
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.splits import CohortKey, Split, SplitTable
+from client.data.samples.job_rows import ManifestsAtHand
 from client.guard.cohort import Cohort
 from client.guard.site_cohort import SiteCohort
 from client.settings.policy import PolicyTable
@@ -136,7 +137,9 @@ def check_sites(
     parts = [_part(job, site, cohorts.get(site.name)) for site in sites]
     report = check_parts(parts, Expected.of(job), track=track)
     require_none(report.errors)
-    choose = sum(SiteCohort(site, cohorts.get(site.name)).load(job).patients["val"] for site in sites)
+    manifests = ManifestsAtHand()
+    chosen = (SiteCohort(site, cohorts.get(site.name), manifests).load(job) for site in sites)
+    choose = sum(data.patients["val"] for data in chosen)
     return [*report.warnings, *few_choose(job, choose)]
 
 

@@ -1,6 +1,6 @@
 """The rows of one or several hospitals as one dataset."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,10 +89,14 @@ def read_parts(
         )
         for path in dict.fromkeys(paths)
     }
+    sides = {  # many parts may share a manifest and how it is split
+        (path, split): _by_row(manifests[path], split.sides(manifests[path].records, *fold))
+        for path, split in {(path, part.split) for part, path in zip(parts, paths, strict=True)}
+    }
     rows = [
         row
         for part, path in zip(parts, paths, strict=True)
-        for row in _rows(part, manifests[path], fold, alone=len(manifests) == 1)
+        for row in _rows(part, manifests[path], sides[path, part.split], alone=len(manifests) == 1)
     ]
     if len(manifests) == 1:  # in the order of the file, whatever the hospitals' names
         rows.sort(key=lambda row: row.record.row)
@@ -104,14 +108,15 @@ def read_parts(
     )
 
 
-def _rows(part: Part, manifest: Manifest, fold: tuple[int | None, int], *, alone: bool) -> list[Row]:
+def _by_row(manifest: Manifest, sides: Sequence[str]) -> dict[int, str]:
+    return {record.row: side for record, side in zip(manifest.records, sides, strict=True)}
+
+
+def _rows(part: Part, manifest: Manifest, sides: Mapping[int, str], *, alone: bool) -> list[Row]:
     """Return the rows of a part; a row's number finds it where there is one manifest `alone`."""
-    own = {record.row for record in (manifest.of_site(part.value) if part.value else manifest).records}
-    sides = part.split.sides(manifest.records, *fold)
     rows = []
-    for record, side in zip(manifest.records, sides, strict=True):
-        if record.row in own:
-            named = replace(record, site=part.name) if part.name else record
-            where = str(record.row) if alone else f"{record.row} of {named.site or manifest.path.stem}"
-            rows.append(Row(named, manifest, side, where))
+    for record in (manifest.of_site(part.value) if part.value else manifest).records:
+        named = replace(record, site=part.name) if part.name else record
+        where = str(record.row) if alone else f"{record.row} of {named.site or manifest.path.stem}"
+        rows.append(Row(named, manifest, sides[record.row], where))
     return rows

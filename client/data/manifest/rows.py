@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from client.data.images.mask_files import Mask, mask_files, masks_in
@@ -122,11 +123,18 @@ class Manifest:
         """
         if "site" not in self.columns:
             raise DataError("has no column 'site'", where=self.path)
-        own = [record for record in self.records if record.site == name]
-        if not own:
-            known = {record.site or "" for record in self.records}
-            raise DataError(f"has no rows of site '{name}'; {suggestion(name, known)}", where=self.path)
+        if (own := self._by_site.get(name)) is None:
+            raise DataError(
+                f"has no rows of site '{name}'; {suggestion(name, set(self._by_site))}", where=self.path
+            )
         return replace(self, records=own)
+
+    @cached_property
+    def _by_site(self) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            found.setdefault(record.site or "", []).append(record)
+        return found
 
     def at(self, record: Record) -> str:
         """Return where a record stands, for an error."""

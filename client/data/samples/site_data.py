@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.cache.settings import CacheTable
-from client.data.kinds import Kind, kinds_of, written_kinds_of
+from client.data.kinds import Kind
 from client.data.kinds.row_images import ImageFilter, Scene
 from client.data.manifest.labelled_rows import taking_part
 from client.data.manifest.partners import with_partners
-from client.data.manifest.rows import SPLITS, Manifest, Record, require, scan_manifest
+from client.data.manifest.rows import SPLITS, Manifest, Record, require
 from client.data.manifest.splits import Split
 from client.data.motion.steps import whole
 from client.data.samples.batches import Samples
+from client.data.samples.job_rows import ManifestsAtHand
 from client.data.samples.patient_groups import patient_groups
 from client.data.samples.sample_reader import Reader
 from shared.job.schema import JobSpec
@@ -27,9 +28,6 @@ from shared.tasks.fields import (
     UNKNOWN_LABEL,
     fields_of,
     first_of_role,
-    image_columns_of,
-    may_lack_images,
-    may_lack_masks,
 )
 
 __all__ = ["Admit", "Samples", "SiteData"]
@@ -81,6 +79,7 @@ class SiteData:
         column_value: str | None = None,
         cache: CacheTable | None = None,
         image_filter: ImageFilter | None = None,
+        manifests: ManifestsAtHand | None = None,
     ) -> "SiteData":
         """Read a manifest and split its patients; images are read by `split`.
 
@@ -93,42 +92,23 @@ class SiteData:
             column_value: Keep the rows whose column `site` has this value; None keeps all.
             cache: Where prepared samples are kept; None keeps them in memory only.
             image_filter: Changes every image as it is read (simulated scanners).
+            manifests: What other sites have read; None reads the manifest.
 
         Raises:
             DataError: The manifest can't be used, a file is missing, a label is not among the classes, or a
                 patient is on two sides.
             JobError: The job names a fold that the split has not.
         """
-        declared = kinds_of(job)
-        written, pairing = written_kinds_of(job), job.task.pairing(job.data)
-        needs = [
-            column
-            for kind in written.values()
-            if kind.field.required or kind.field.role == "target"
-            for column in kind.columns
-        ]
-        found = scan_manifest(
-            manifest,
-            image_columns_of(job),
-            needs,
-            may_lack_images=may_lack_images(job),
-            may_lack_masks=may_lack_masks(job),
-        )
-        require(found.problems)
-        filled = pairing.columns if pairing else {}
-        columns = {*found.columns, *(new for new, old in filled.items() if old in found.columns)}
-        kinds = {name: kind for name, kind in declared.items() if columns.issuperset(kind.columns)}
-        sides = split.sides(found.records, job.data.fold, job.data.fold_draw)
-        pairs = list(zip(found.records, sides, strict=True))
-        if column_value is not None:
-            pairs = _of_site(found, pairs, column_value)
+        rows = (manifests or ManifestsAtHand()).rows(manifest, job, split)
+        found, kinds = rows.manifest, rows.kinds
+        pairs = rows.of_site(column_value)
         pairs = split.in_use(pairs)
         pairs = taking_part(
             pairs, kinds, _labels_of(job), split, learns_unlabelled=job.task.learns_unlabelled
         )
         if admit is not None:
             pairs = _admitted(pairs, admit)
-        if pairing is not None:
+        if (pairing := job.task.pairing(job.data)) is not None:
             pairs = with_partners(found, pairs, pairing, job.job.seed)
         require(found.missing_files([record for record, _ in pairs], lambda record: _files(record, kinds)))
         by_side = {side: [record for record, where in pairs if where == side] for side in SPLITS}
@@ -272,11 +252,6 @@ def _labels_of(job: JobSpec) -> str:
 
 def _files(record: Record, kinds: Mapping[str, Kind]) -> list[Path]:
     return [file for kind in kinds.values() for file in kind.files(record)]
-
-
-def _of_site(found: Manifest, pairs: list[tuple[Record, str]], value: str) -> list[tuple[Record, str]]:
-    own = {record.row for record in found.of_site(value).records}
-    return [(record, side) for record, side in pairs if record.row in own]
 
 
 def _admitted(pairs: list[tuple[Record, str]], admit: Admit) -> list[tuple[Record, str]]:
