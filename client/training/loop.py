@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from client.training.adversarial import attacked
 from client.training.channels_last import suit_channels_last
 from client.training.feature_contrast import FeatureAlignment, FeatureContrast
 from client.training.flat_parameters import FlatParameters, Held
+from client.training.halfway import Halfway, Parts
 from client.training.phases import Work, declared_phases, drawn_batch, summed_rates
 from client.training.prelu import suit_processor
 from client.training.sample_order import SampleOrder
@@ -147,12 +149,13 @@ class LocalTraining:
         """Return a packed model's trainable parameters as `pull` gets them; see `shared.strategies`."""
         return self._parameters.laid_out(tensor_of(vector[: self._parameters.vector.numel()]))
 
-    def run(self, round_: int, steps: Steps = _PLAIN) -> Trained:
+    def run(self, round_: int, steps: Steps = _PLAIN, halfway: Halfway | None = None) -> Trained:
         """Train for one round.
 
         Args:
             round_: The global round, from 1; it sets the learning rate and the seeds.
             steps: How a strategy changes each step.
+            halfway: Keeps what has been done, and has what was done before this process; None keeps nothing.
 
         Raises:
             TrainingError: The loss is no longer a number.
@@ -176,22 +179,29 @@ class LocalTraining:
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device), _compiling(self._job, self._site):  # dropout
-            for step, batch in enumerate(self._batches(round_)):
+            done = Parts(self._models, self.works, total, self._scaler)
+            first = 0 if halfway is None else halfway.take_up(done)
+            for step, batch in enumerate(self._batches(round_, first), first):
                 total += self._step(batch, round_, step)
                 if (step + 1) % _CHECK_EVERY == 0:
                     self._check(total, round_)
+                if halfway is not None and halfway.is_due:
+                    halfway.write(done, step + 1)
+            if halfway is not None:
+                halfway.write(done, self._order.steps, is_end=True)
         self._check(total, round_)
         if self._second is not None:
             self._second.end()
         count = self._order.steps
         return Trained(total.item() / count, count, summed_rates(self.works, trainable(self._model)))
 
-    def _batches(self, round_: int) -> Iterator[Batch]:
+    def _batches(self, round_: int, first: int) -> Iterator[Batch]:
         def prepare(batch: Batch, number: int) -> Batch:
             return self._task.prepare(batch, seed_of(self._seed, "prepare", self._site, round_, number))
 
         seed = seed_of(self._seed, "augment", self._site, round_)
-        return batches_ahead(self._samples, self._order.batches(round_), prepare, seed, self._device)
+        asked = islice(enumerate(self._order.batches(round_)), first, None)
+        return batches_ahead(self._samples, asked, prepare, seed, self._device)
 
     def _step(self, batch: Batch, round_: int, step: int) -> Tensor:
         """Go through the phases with a batch; returns the loss of the first one."""
@@ -280,7 +290,7 @@ def _compiling(job: JobSpec, site: str) -> AbstractContextManager[None]:
 
 def batches_ahead(
     samples: TrainingSamples,
-    asked: Iterable[Sequence[int]],
+    asked: Iterable[tuple[int, Sequence[int]]],
     prepare: Callable[[Batch, int], Batch],
     augment_seed: int,
     device: torch.device,
@@ -289,7 +299,7 @@ def batches_ahead(
 
     Args:
         samples: To train on.
-        asked: Which samples each batch has.
+        asked: The number of each batch, and which samples it has.
         prepare: Prepares a batch, given its number.
         augment_seed: See `Samples.batch`.
         device: Where the model is.
@@ -301,8 +311,8 @@ def batches_ahead(
         return prepare(batch, number)
 
     if samples.on_disk or device.type == "cuda":
-        return ahead(load, enumerate(asked))
-    return map(load, enumerate(asked))
+        return ahead(load, asked)
+    return map(load, asked)
 
 
 def training_seed(job: JobSpec, vector: NDArray[np.float32]) -> int:

@@ -80,6 +80,7 @@ class Work:
         optimizer: Of these.
         factors: On the learning rate of each parameter.
         clip: Largest norm of a step's gradient, or None.
+        steps_rates: Learning rates of the steps of this round so far.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Work:
         self.factors = dict(zip(declared.parameters, declared.factors, strict=True))
         self._training = declared.training
         self._rounds = rounds
-        self._rates: list[float] = []
+        self.steps_rates: list[float] = []
 
     @property
     def name(self) -> str:
@@ -106,19 +107,19 @@ class Work:
 
     def begin(self) -> None:
         """Count the learning rates of a round from here."""
-        self._rates = []
+        self.steps_rates = []
 
     def set_rate(self, position: float) -> None:
         """Set the learning rate of the next step; see `schedule_factor`."""
         rate = self._training.learning_rate * schedule_factor(self._training, self._rounds, position)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        self._rates.append(rate)
+        self.steps_rates.append(rate)
 
     @property
     def rate(self) -> float:
         """Learning rate of the step that is being taken."""
-        return self._rates[-1]
+        return self.steps_rates[-1]
 
     @property
     def decay(self) -> float:
@@ -128,7 +129,7 @@ class Work:
     @property
     def rates(self) -> float:
         """Sum of the learning rates of the steps of this round."""
-        return math.fsum(self._rates)
+        return math.fsum(self.steps_rates)
 
 
 def summed_rates(works: Sequence[Work], parameters: Sequence[nn.Parameter]) -> float | NDArray[np.float32]:

@@ -201,7 +201,7 @@ class PrivateTraining:
         asked = (indices for indices, _ in parts)
         seed = seed_of(self._job.job.seed, "augment", self._site, round_, step)
         prepare = partial(self._prepared_alone, round_, step)
-        batches = batches_ahead(self._samples, asked, prepare, seed, self._device)
+        batches = batches_ahead(self._samples, enumerate(asked), prepare, seed, self._device)
         for batch, (_, owners) in zip(batches, parts, strict=True):
             placed = self._placed(batch).at(round_ - 1 + step / self._steps)
             with clipped.unseen():

@@ -223,15 +223,15 @@ class Site:
         torch.set_num_threads(bench.job.training.threads)
         make = partial(self._training, bench, data, request)
         vector, first_loss = do_round(
-            bench, request, make, self._memory(request), partial(self._trained_on, job, data)
+            bench, request, make, self._memory(request, data), partial(self._trained_on, job, data)
         )
         loss = release.training_loss(first_loss)
         seconds = told_seconds(time.perf_counter() - start)
         examples = release.examples(len(data.split("train")))
         return messages.Update(vector, examples, loss, seconds)
 
-    def _memory(self, request: messages.Request) -> Memory:
-        return Memory(self._store, request, self.config.name)
+    def _memory(self, request: messages.Request, data: SiteData | None = None) -> Memory:
+        return Memory(self._store, request, self.config.name, "" if data is None else data.named("train"))
 
     def encode(self, request: messages.Request, trained: NDArray[np.float32]) -> bytes:
         """Return a trained model as the job's `[update]` says; what is left out is on the disk by then.

@@ -102,6 +102,19 @@ class RunStore:
         except OSError as error:
             raise SiteError(f"can't be written ({error.strerror})", where=_shown(path)) from None
 
+    def midst(self, run: str, number: int) -> Path:
+        """Return the file of a pass of a round, by its number; it goes with what else is kept of the run.
+
+        Raises:
+            SiteError: The folder can't be used.
+        """
+        path = self._path(run, 0, "strategy").with_name(f"midst-{number}.safetensors")
+        try:
+            self._forget_runs()
+        except OSError as error:
+            raise SiteError(f"can't be used ({error.strerror})", where=_shown(path)) from None
+        return path
+
     def _since(self, run: str, round_: int, purpose: Purpose) -> int:
         """Return the first round of a run in which the site kept something."""
         earlier = [number for number in self._rounds(run, purpose) if number < round_]
@@ -113,7 +126,10 @@ class RunStore:
         for number in self._rounds(run, purpose):
             if number not in needed:
                 self._path(run, number, purpose).unlink(missing_ok=True)
-        runs = sorted(self._folder.iterdir(), key=lambda folder: folder.stat().st_mtime)
+        self._forget_runs()
+
+    def _forget_runs(self) -> None:
+        runs = sorted(self._folder.glob("*"), key=lambda folder: folder.stat().st_mtime)
         for folder in runs[:-_RUNS]:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """A site's half of a strategy at work: it trains as often, and from what, the strategy says."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.samples.site_data import Samples
+from client.training.halfway import Halfway
 from client.training.loop import LocalTraining, diverged
 from client.training.optimiser_state import moments_of, take_up
 from client.work.run_store import Kept, Purpose, RunStore
@@ -32,6 +34,7 @@ class Passes:
         round_: The round.
         samples: Returns those that are trained on.
         moments: Of the optimiser of each pass, from the site's last round; None where each begins without.
+        halfway: Returns what keeps a pass in its midst, given its number and the model that it begins with.
 
     Attributes:
         left: Rounds that the job has after this one.
@@ -46,7 +49,10 @@ class Passes:
         round_: int,
         samples: Callable[[], Samples],
         moments: Vectors | None = None,
+        *,
+        halfway: Callable[[int, NDArray[np.float32]], Halfway | None] = lambda *_: None,
     ) -> None:
+        self._halfway = halfway
         self._bench = bench
         self._training = make()
         self._make = make
@@ -75,8 +81,13 @@ class Passes:
         """
         self._bench.state.unpack(model)
         training = self._make() if self.losses else self._training
+        steps = Steps(pull, free, radius, beside, contrast, alignment)
         with self._kept_moments(training, f"{len(self.losses)}."):
-            trained = training.run(self._round, Steps(pull, free, radius, beside, contrast, alignment))
+            whole = beside is None and contrast is None and alignment is None
+            if whole and isinstance(training, LocalTraining):
+                trained = training.run(self._round, steps, self._halfway(len(self.losses), model))
+            else:  # noise is drawn anew and charged for, or more than the network is carried from step to step
+                trained = training.run(self._round, steps)
         self.losses.append(trained.loss)
         return Trained(self._bench.state.pack(), trained.rates, trained.steps)
 
@@ -123,9 +134,11 @@ class Memory:
         store: Where it lies; None where the site remembers nothing.
         request: Of the run.
         site: Its name, for errors.
+        data: Names what is trained on.
     """
 
-    def __init__(self, store: RunStore | None, request: Request, site: str) -> None:
+    def __init__(self, store: RunStore | None, request: Request, site: str, data: str = "") -> None:
+        self._data = data
         self._store = store
         self._request = request
         self._run = f"{read_job(request.job).digest()} {request.run}"
@@ -148,6 +161,20 @@ class Memory:
             SiteError: It can't be written, or the site remembers nothing.
         """
         self._required().keep(self._run, self._request.round, purpose, vectors, self._request.best)
+
+    def halfway(self, number: int, model: NDArray[np.float32]) -> Halfway | None:
+        """Return what keeps a pass of the round in its midst; None where the site remembers nothing.
+
+        Args:
+            number: Of the pass.
+            model: That it begins with.
+        """
+        if self._store is None:
+            return None
+        key = hashlib.sha256(f"{self._run} {self._request.round} {number} {self._data}".encode())
+        for vector in (self._request.vector, model):
+            key.update(np.ascontiguousarray(vector).data)
+        return Halfway(self._store.midst(self._run, number), key.hexdigest())
 
     def _required(self) -> RunStore:
         if self._store is None:
@@ -177,7 +204,7 @@ def do_round(
     half, keeps_moments = bench.half, bench.job.training.keep_optimizer
     moments = memory.before("optimizer") if keeps_moments else None
     kept = memory.before("strategy", half.keeps) if half.keeps else {}
-    passes = Passes(bench, make, request.round, samples, moments)
+    passes = Passes(bench, make, request.round, samples, moments, halfway=memory.halfway)
     sent, keep = half.round(passes, bench.wire.split(request.vector, bench.own), kept)
     _check_half(bench, sent, keep, passes, memory.site)
     left = (*sent.values(), *keep.values(), *passes.moments.values())

@@ -1,5 +1,7 @@
 """A site's data for one job: split by patient, and prepared."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -155,6 +157,11 @@ class SiteData:
     def group(self, name: str) -> frozenset[str]:
         """Return the patients of 'train', 'val' or 'test'."""
         return frozenset(record.patient for record in self._sides[name])
+
+    def named(self, name: str) -> str:
+        """Return the SHA-256 of the rows of 'train', 'val' or 'test'; no file that they name is read."""
+        rows = [(record.patient, sorted(record.cells.items())) for record in self._sides[name]]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def test_groups(self) -> dict[str, frozenset[str]]:
         """Return the test patients of each group that the job asks for, by its name."""
