@@ -55,6 +55,13 @@ LONGEST = (
     "wardround/test_python.py",
     "simulate/federation/test_hostile_nodes.py",
     "simulate/federation/test_secure_hospitals.py",
+    "simulate/cli/test_dicom_results.py",
+    "simulate/session/test_generation.py",
+    "shared/privacy/test_accounting.py",
+    "simulate/series/test_series.py",
+    "simulate/forgetting/test_forgetting.py",
+    "shared/networks/test_lora.py",
+    "server/track/test_track.py",
     "client/guard/test_ledger.py",
     "client/membership/test_membership.py",
     "simulate/federation/test_restore_drill.py",
@@ -76,6 +83,9 @@ LONGEST = (
     "test_readme.py",
 )
 
+FOUND_BY_MONAI = {"mlflow", "optuna", "pandas", "tensorboard"}
+"""Libraries that take a third of the time in which MONAI loads, and that few tests use."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first."""
@@ -85,8 +95,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Import all tests without a search for garbage, and keep what was imported out of each later one."""
+    """Import all tests without a search for garbage, and keep what was imported out of each later one.
+
+    Each of several workers imports every test, and MONAI with them: not what MONAI loads only as it finds it.
+    """
     with loading(for_good=True):
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            with pytest.MonkeyPatch.context() as patch:
+                for name in FOUND_BY_MONAI - sys.modules.keys():
+                    patch.setitem(sys.modules, name, None)
+                import monai  # noqa: F401 (tests that need those libraries load them afterwards)
         return (yield)
 
 
