@@ -17,7 +17,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from opacus.accountants import RDPAccountant
 
 from client.guard.budget import lines
 from client.guard.ledger import EVENT, LEDGER, Ledger
@@ -28,6 +27,7 @@ from shared.audit.verify import entries, verify
 from shared.errors import SiteError
 from shared.pki.certificates import new_key, save_key
 from shared.privacy.accounting import Steps, epsilon_of
+from tests.shared.privacy.test_accounting import USUAL_ORDERS, by_opacus
 from tests.work import calls_of
 
 PROJECT = Path(__file__).parents[3]
@@ -132,12 +132,12 @@ def test_the_ledger_says_what_opacus_says(
     tmp_path_factory: pytest.TempPathFactory, rounds: list[tuple[Steps, str, bool]]
 ) -> None:
     folder = tmp_path_factory.mktemp("ledger")
-    ledger, accountant = ledger_in(folder), RDPAccountant()
+    ledger, history = ledger_in(folder), []
     for number, (steps, job, restart) in enumerate(rounds):
         ledger = ledger_in(folder) if restart else ledger
         spent = ledger.reserve(asked(number, job, steps), None, DELTA)
-        accountant.history.append((steps.noise_multiplier, steps.sample_rate, steps.steps))
-        bound = accountant.get_epsilon(DELTA)
+        history.append(steps)
+        bound, _ = by_opacus(history, DELTA, USUAL_ORDERS)
         assert spent == pytest.approx(bound, abs=1e-3) or spent < min(bound, 0.3)  # beyond Opacus's orders
 
 
