@@ -45,8 +45,14 @@ def compiling(threads: int, site: str) -> Iterator[None]:
     Raises:
         SiteError: A network can't be compiled; it is never computed in another way instead.
     """
-    # Helpers that compile side by side would outlive a worker that is killed.
-    of_inductor = inductor.patch({"compile_threads": 1, "cpp.threads": threads})
+    of_inductor = inductor.patch(
+        {
+            "compile_threads": 1,  # helpers side by side would outlive a worker that is killed
+            "cpp.threads": threads,
+            # Kernels are made of them, and they lie at a name in `/tmp` that anybody could have taken.
+            "cpp_cache_precompile_headers": False,
+        }
+    )
     of_dynamo = dynamo.patch(recompile_limit=_MOST_SIZES, fail_on_recompile_limit_hit=True)
     try:
         with of_inductor, of_dynamo:

@@ -153,8 +153,11 @@ def test_a_run_that_was_killed_and_resumed(
 
 
 def test_a_real_hospital_with_kernels_of_its_own(
-    expected: bytes, federation: LocalFederation, tmp_path: Path
+    expected: bytes, federation: LocalFederation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     federation.start(SITE)
     federation.await_sites()
     runs = federation.runs()
@@ -164,6 +167,7 @@ def test_a_real_hospital_with_kernels_of_its_own(
     assert "site_failed" not in kinds
     assert model(runs.fetch(name, tmp_path)) == expected
     assert list((federation.folder / SITE / "state" / "kernels").rglob("*.so"))
+    assert not list(temporary.glob("torchinductor*/*"))  # where others could put what kernels are made of
 
 
 def test_two_networks_in_phases(cache: Path, tiny_data: Path, tmp_path: Path) -> None:
