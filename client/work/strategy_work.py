@@ -86,7 +86,7 @@ class Passes:
             whole = beside is None and contrast is None and alignment is None
             if whole and isinstance(training, LocalTraining):
                 trained = training.run(self._round, steps, self._halfway(len(self.losses), model))
-            else:  # noise is drawn anew and charged for, or more than the network is carried from step to step
+            else:  # noise is drawn anew and charged for, or a step leaves more than a network behind
                 trained = training.run(self._round, steps)
         self.losses.append(trained.loss)
         return Trained(self._bench.state.pack(), trained.rates, trained.steps)
