@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,6 +45,12 @@ def contribution(
     seeds: Annotated[
         int, typer.Option(min=1, help="Repeat it with this many seeds, from the job's own on.")
     ] = 1,
+    method: Annotated[
+        Literal["training", "gtg"],
+        typer.Option(
+            help="'gtg': one training for each seed; models of coalitions are put together from its updates."
+        ),
+    ] = "training",
     permutations: Annotated[
         int | None,
         typer.Option(
@@ -78,8 +84,9 @@ def contribution(
     from server.runs.folder import run_name
     from shared.files import Lock
     from shared.job.schema import load_job
-    from simulate.contribution.estimate import contribution as estimate
+    from simulate.contribution.estimate import contribution as contribution_of
     from simulate.contribution.game import Game
+    from simulate.contribution.reconstructed import reconstructed
     from simulate.contribution.report import report_of
     from simulate.session.asked import Asked
 
@@ -110,6 +117,7 @@ def contribution(
     wanted = metric or job.evaluation.select_best or "loss"
     with Lock(folder, wait=False):
         game = Game(folder, job, wanted, asked.hospitals(), workers=workers, device=asked.device, tell=tell)
+        estimate = reconstructed if method == "gtg" else contribution_of
         found = estimate(
             job.job.name, game, [job.job.seed + at for at in range(seeds)], permutations, tolerance
         )

@@ -6,13 +6,15 @@ judge it on their validation patients, and it ends before the test.
 
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from server.files import write_atomic
 from server.runs.events import Event
+from server.runs.folder import RunFolder
 from server.runs.participation import Part, Participation
 from shared.errors import RunError
 from shared.flower import RunStopped
@@ -21,8 +23,10 @@ from shared.job.schema import JobSpec, override, parse_job
 from shared.metrics.spec import metric_names, metric_specs
 from shared.run_folder import SIMULATION, RunRecord
 from simulate.contribution.shapley import Coalition
+from simulate.session.grid import LocalGrid
 from simulate.session.hospitals import Setup
-from simulate.session.session import REPEATS, Hospitals, execute, start
+from simulate.session.session import REPEATS, Hospitals, carry_out, start
+from simulate.workers import Workers
 
 VALUES, RUNS = "values.json", "runs"
 _HARDLY = 1e-12  # learning rate of nobody's training
@@ -84,10 +88,25 @@ class Game:
         """
         key = f"{seed}: {', '.join(sorted(coalition))}"
         if key not in self._known:
-            self._known[key] = self._sign * self._trained(coalition, seed)
+            self._known[key] = self._sign * self.run(coalition, seed).figure
             write_atomic(self.folder / VALUES, json.dumps(self._known, indent=2).encode())
             self._tell(coalition, seed, self._known[key])
         return self._known[key]
+
+    @property
+    def job(self) -> JobSpec:
+        """The federation's."""
+        return self._job
+
+    def worth(self, figure: float) -> float:
+        """Return what a model with a figure of the metric is worth.
+
+        Raises:
+            RunError: The figure is not defined.
+        """
+        if math.isnan(figure):
+            raise RunError(f"'{self.metric}' of validation patients is not known for a model of some sites")
+        return self._sign * figure
 
     def players(self) -> list[str]:
         """Return the sites that train, by name: those of the coalition of all, which is trained first."""
@@ -102,8 +121,20 @@ class Game:
             name for name, own in sites.items() if (own.get("patients") or {}).get("train", 0) >= least
         )
 
-    def _trained(self, coalition: Coalition, seed: int) -> float:
-        job = _job_of(self._job, self.metric, seed, trains=bool(coalition))
+    def run(
+        self,
+        coalition: Coalition | None,
+        seed: int,
+        grid: Callable[[Workers, Iterable[str]], LocalGrid] = LocalGrid,
+    ) -> "Played":
+        """Train a coalition, whether or not it has been trained before.
+
+        Args:
+            coalition: None for all sites; see `value` for the rest, and the errors.
+            seed: Of the job.
+            grid: Makes what carries its messages.
+        """
+        job = _job_of(self._job, self.metric, seed, trains=coalition is None or bool(coalition))
         run = start(job, self._hospitals, self.folder / RUNS, self._device, baselines=False)
         sites = [site.name for site in Setup.read(run.path / SIMULATION).sites]
         record = _record(job, coalition or sites, sites)
@@ -116,14 +147,28 @@ class Game:
                 last = float(event.data.get(self.metric, math.nan))
                 raise CoalitionEnded
 
+        names = sites if coalition is None else sorted(coalition)
         try:
-            execute(run, self._workers, Console(quiet=True), also=watch)
+            carry_out(run, self._workers, Console(quiet=True), also=watch, grid=grid)
         except CoalitionEnded:
-            run.describe(reason=_END, coalition=sorted(coalition))
+            run.describe(reason=_END, coalition=names)
         if math.isnan(last):
-            names = ", ".join(sorted(coalition)) or "nobody"
-            raise RunError(f"'{self.metric}' of validation patients is not known for the model of {names}")
-        return last
+            whom = ", ".join(names) or "nobody"
+            raise RunError(f"'{self.metric}' of validation patients is not known for the model of {whom}")
+        return Played(run, last)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A coalition's run.
+
+    Attributes:
+        run: Its folder.
+        figure: The metric after its last round.
+    """
+
+    run: RunFolder
+    figure: float
 
 
 def _job_of(job: JobSpec, metric: str, seed: int, *, trains: bool) -> JobSpec:

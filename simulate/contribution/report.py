@@ -25,6 +25,7 @@ class Contribution:
         seeds: With which everything was done.
         permutations: Orders that were drawn; 0 where all coalitions were trained.
         coalitions: That were trained.
+        judged: Models that were put together from updates; 0 where each coalition was trained.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Contribution:
     seeds: Sequence[int]
     permutations: int
     coalitions: int
+    judged: int = 0
 
     def table(self) -> Table:
         """Return the sites, those that brought most first."""
@@ -62,6 +64,11 @@ class Contribution:
             "validation patients of all hospitals; the test was not looked at.",
             f"{how}, {many(len(self.seeds), 'seed')}, {many(self.coalitions, 'training')}.",
         ]
+        if self.judged:
+            notes.append(
+                f"GTG-Shapley: {many(self.judged, 'model')} of coalitions put together from the updates of "
+                "each round, an approximation; what is lost without a hospital is a sum over rounds, too."
+            )
         if any(one.error is not None for one in self.shapley.values()):
             notes.append(
                 "Intervals of 95 %: by chance of " + ("seeds." if len(self.seeds) > 1 else "orders.")

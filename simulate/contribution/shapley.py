@@ -92,6 +92,17 @@ def repeated(found: Sequence[Mapping[str, Brought]]) -> dict[str, Brought]:
     return {player: _mean([one[player].value for one in found]) for player in found[0]}
 
 
+def added_up(players: Sequence[str], parts: Sequence[Mapping[str, Brought]]) -> dict[str, Brought]:
+    """Return what each player brings to games that are played one after the other; in some not all play."""
+    found = {}
+    for player in players:
+        own = [part[player] for part in parts if player in part]
+        errors = [one.error for one in own if one.error is not None]
+        error = math.hypot(*errors) if errors else None
+        found[player] = Brought(math.fsum(one.value for one in own), error)
+    return found
+
+
 def _mean(values: Sequence[float]) -> Brought:
     if len(values) < 2:
         return Brought(values[0])

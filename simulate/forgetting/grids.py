@@ -5,20 +5,18 @@ updates give the direction, those of the run before the length. The first round 
 with the same model, so the updates of that time are as good.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
-from server.rounds.deadline import Deadline
 from shared.wire import messages
-from simulate.session.grid import LocalGrid
+from simulate.session.watched_grid import WatchedGrid
 from simulate.workers import Workers
 
 Vector = NDArray[np.float32]
-_TRAIN = "train"  # Flower's word for it
 
 
 @dataclass
@@ -62,7 +60,7 @@ class Kept:
         return float(np.sqrt((moved**2).sum()))
 
 
-class ErasingGrid(LocalGrid):
+class ErasingGrid(WatchedGrid):
     """A Grid that keeps what an erasing needs of each update, or calibrates each one by it.
 
     Args:
@@ -77,16 +75,8 @@ class ErasingGrid(LocalGrid):
         self._kept = kept
         self._calibrates = calibrates
 
-    def answers(self, messages_: Iterable[Message], deadline: Deadline, largest: int) -> Iterator[Message]:
+    def take(self, site: str, question: Message, reply: Message) -> None:
         """See the base class."""
-        asked = {message.metadata.dst_node_id: message for message in messages_}
-        for reply in super().answers(asked.values(), deadline, largest):
-            question = asked[reply.metadata.src_node_id]
-            if question.metadata.message_type == _TRAIN and not reply.has_error():
-                self._take(self.site_names()[reply.metadata.src_node_id], question, reply)
-            yield reply
-
-    def _take(self, site: str, question: Message, reply: Message) -> None:
         round_ = int(question.content[messages.CONFIG]["round"])
         sent, trained = (message.content[messages.ARRAYS] for message in (question, reply))
         before, after = (record[messages.VECTOR].numpy() for record in (sent, trained))

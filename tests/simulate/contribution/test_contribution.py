@@ -132,3 +132,23 @@ def test_a_hospital_whose_labels_say_nothing_brings_nothing_and_twins_bring_the_
     assert again.code == 0, again.err
     assert len(list((folder / "runs").iterdir())) == 8  # nothing was trained again
     assert {own["error"] is None for own in json.loads(again.out)["shapley"].values()} == {False}
+
+
+def test_updates_of_one_training_tell_about_the_same(cli: Any, job: Path, hospitals: Path) -> None:
+    asked = ("contribution", job, "--data", hospitals, "--workers", "in-process", "--method", "gtg")
+    said = cli(*asked, "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    [run] = (Path(found["folder"]) / "runs").iterdir()  # one training
+    last = [event for event in RunRecord.read(run).events() if event["event"] == "round_finished"][-1]
+    assert found["whole"] == pytest.approx(-last["loss"], abs=1e-5)  # put together as it was made
+    share = {site: own["value"] for site, own in found["shapley"].items()}
+    whole = found["whole"] - found["nothing"]
+    assert whole > 0.2
+    assert sum(share.values()) == pytest.approx(whole, abs=0.03 * whole)  # not those that bring little
+    assert share["contrary"] < 0.1 * whole
+    assert share["one"] == pytest.approx(share["twin"], abs=0.02 * whole)
+    assert "GTG-Shapley" in (Path(found["folder"]) / "contribution.html").read_text()
+    refused = cli(*asked, "--set", "strategy.name=fedmedian")
+    assert refused.code == 2
+    assert "'gtg' needs a model that is the mean of what sites send" in refused.err
