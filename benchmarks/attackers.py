@@ -46,6 +46,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "bulyan": {"malicious_sites": int},
     "normbound": {},
     "rfa": {},
+    "flame": {},
 }
 """What each is told of the number of attackers."""
 

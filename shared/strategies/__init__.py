@@ -20,6 +20,7 @@ from shared.strategies.fedper import FedPer, FedRep
 from shared.strategies.fedprox import FedProx
 from shared.strategies.fedsam import FedSAM
 from shared.strategies.finetune import FineTune
+from shared.strategies.flame import Flame
 from shared.strategies.moon import MOON
 from shared.strategies.options import StrategyOptions
 from shared.strategies.robust import (
@@ -69,6 +70,7 @@ STRATEGIES = Registry(
         Swarm,
         FedBuff,
         Coral,
+        Flame,
     ),
     StrategyOptions,
 )

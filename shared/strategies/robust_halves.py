@@ -105,3 +105,40 @@ class GeometricMedian(Compared):
             shares = weights / np.maximum(far, _SMOOTH)
             middle = (shares / shares.sum()) @ updates
         return middle
+
+
+class Flame(Compared):
+    """The mean of the updates of the closest majority, by their angles, cut down to the median norm.
+
+    FLAME (Nguyen et al., USENIX Security 2022), algorithm 1, without its noise. Where it clusters by HDBSCAN
+    with clusters of more than half of the sites, here clusters are joined by their mean cosine distance,
+    until the first has more than half: the least spread-out majority, without a density to be set.
+    """
+
+    def combined(self, updates: Updates, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See the base class; of two updates both count."""
+        trained = self.layout.parameters
+        norms = np.maximum(self.norms(updates), np.finfo(np.float32).tiny)
+        units = updates[:, :trained] / norms[:, None]
+        shares = np.where(_closest_majority(units @ units.T), weights, 0.0)
+        shares /= shares.sum()
+        scales = np.minimum(1.0, np.median(norms) / norms)
+        mean: NDArray[np.float64] = shares @ updates
+        mean[:trained] = (shares * scales) @ updates[:, :trained]
+        return mean
+
+
+def _closest_majority(cosines: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which vectors (N,) the first cluster of more than half of them has, by their cosines (N, N)."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    members = [frozenset([own]) for own in range(len(cosines))]
+    if len(members) > 1:
+        apart = np.maximum(1.0 - cosines, 0.0)
+        np.fill_diagonal(apart, 0.0)
+        for one, other, *_ in linkage(squareform(apart, checks=False), "average"):
+            members.append(members[int(one)] | members[int(other)])
+            if 2 * len(members[-1]) > len(cosines):
+                break
+    return np.isin(np.arange(len(cosines)), list(members[-1]))

@@ -18,7 +18,16 @@ from tests.shared.strategies.test_strategies import NoWorkers, answer
 
 MODEL_LAYOUT = Layout((Entry("w", (SIZE,)),), SIZE)
 WEIGHTS = {"a": 3, "b": 5, "c": 2, "d": 4}
-LOOK_AT_SINGLE_UPDATES = {"fedmedian", "fedtrimmedavg", "krum", "multikrum", "bulyan", "normbound", "rfa"}
+LOOK_AT_SINGLE_UPDATES = {
+    "fedmedian",
+    "fedtrimmedavg",
+    "krum",
+    "multikrum",
+    "bulyan",
+    "normbound",
+    "rfa",
+    "flame",
+}
 ONE_SITE_A_ROUND = {"cyclic", "swarm"}
 
 

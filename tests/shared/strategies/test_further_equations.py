@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.strategies.apfl import APFL
 from shared.strategies.fedbuff import FedBuff
+from shared.strategies.flame import Flame
 from shared.strategies.moon import LAST, MOON, ModelContrast
 from shared.strategies.swarm import Swarm
 from shared.strategies.vectors import MODEL
@@ -91,6 +92,18 @@ def test_moon_compares_the_model_that_came_with_the_one_that_it_had():
     np.testing.assert_array_equal(seen[1].towards, then[MODEL])
     np.testing.assert_array_equal(seen[1].away, answer[MODEL])
     np.testing.assert_array_equal(kept[LAST], answer[MODEL])
+
+
+def test_flame_sends_a_mean_of_updates_in_which_the_last_counts_most():
+    site, share = Site.drawn(1, 0.1, 2), 0.75
+    half = Flame(name="flame", momentum=share).site(LAYOUT, frozenset())
+    kept, mean = {}, None
+    for came in (1.0, -2.0, 0.5):
+        sent = np.full(SIZE, came, np.float32)
+        update = site(sent).model - sent
+        answer, kept = half.round(site, {MODEL: sent}, kept)
+        mean = update if mean is None else (1 - share) * update + share * mean
+        np.testing.assert_allclose(answer[MODEL], sent + mean, rtol=1e-5, atol=1e-6)
 
 
 @given(rates, counts, st.floats(0, 0.9))

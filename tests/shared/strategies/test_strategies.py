@@ -163,6 +163,25 @@ def test_rfa_is_the_point_with_the_least_distances(strategy):
     assert np.abs(pulls).max() < 0.05 or np.linalg.norm(found - UPDATES[0][heaviest][0]) < 0.1
 
 
+def test_flame_takes_the_majority_that_points_one_way_cut_to_the_median_length(strategy):
+    drawn = np.random.default_rng(0)
+    sent, way = np.zeros(LAYOUT.size, np.float32), np.zeros(LAYOUT.size, np.float32)
+    way[: LAYOUT.parameters] = 1
+    honest = [way + drawn.normal(0, 1, way.size) * (way > 0) for _ in range(4)]
+    honest[0] *= 10  # a loud one, which counts no more than the median one
+    backwards = [-one for one in honest[1:]]
+    updates = [(one.astype(np.float32), 1) for one in [*honest, *backwards]]
+    median = np.median([np.linalg.norm(one) for one, _ in updates])
+    expected = sum(one * min(1, median / np.linalg.norm(one)) for one in honest) / 4
+    np.testing.assert_allclose(step(strategy("flame"), sent, 1, updates), expected, rtol=1e-4, atol=1e-6)
+    agreed = [(np.full_like(way, -0.1), 1)] * 3  # the same, so nearer to each other than anybody else is
+    np.testing.assert_allclose(step(strategy("flame"), sent, 1, [*updates[:4], *agreed]) > 0, expected > 0)
+    nothing = [*updates[:4], (sent, 1)]  # an update of no direction
+    assert np.isfinite(step(strategy("flame"), sent, 1, nothing)).all()
+    for few in (updates[:1], updates[:2]):
+        np.testing.assert_allclose(step(strategy("flame"), sent, 1, few) != 0, way != 0)
+
+
 def test_bulyan_takes_what_is_near_the_median_of_those_that_krum_trusts(strategy):
     honest = [(START + np.float32(0.01 * number), 10) for number in range(6)]
     running = strategy("bulyan", malicious_sites=1)

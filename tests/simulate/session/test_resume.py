@@ -23,6 +23,7 @@ KEEP_WHAT_OTHERS_KEEP = {"fedper", "fedrep", "fedsam", "bulyan", "normbound", "r
     "apfl",
     "moon",
     "coral",
+    "flame",
     "swarm",
     "fedbuff",
 }
