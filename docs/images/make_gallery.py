@@ -145,6 +145,12 @@ ENTRIES = (
         made="phantom-nodules-3d",
     ),
     Entry(
+        "Detection, twice",
+        "A second network looks at what the first has found; the FROC curve shows both.",
+        "tasks.md#a-second-look",
+        made="phantom-nodules-twice",
+    ),
+    Entry(
         "Instances",
         "Objects of one kind told apart and counted, such as cells.",
         "instances.md",
@@ -237,6 +243,12 @@ ENTRIES = (
             "evaluation.average_decay": 0.9,
         },
         called="wgan",
+    ),
+    Entry(
+        "Latent diffusion",
+        "Images drawn out of noise, in the codes of an autoencoder.",
+        "tasks.md#generation",
+        made="phantom-latents",
     ),
     Entry(
         "Generation from codes",

@@ -21,7 +21,7 @@ from shared.text.names import NAME, WHAT_A_NAME_IS, as_name, shown, suggestion
 Schema = Mapping[str, Any]
 PHASE = "training.PHASE"
 WITHIN = {
-    "task": {"task.stack": "StackTable", "task.unlabelled": "UnlabelledTable"},
+    "task": {"task.stack": "StackTable", "task.unlabelled": "UnlabelledTable", "task.latent": "LatentTable"},
     "model": {"model.lora": "LoraTable"},
     "training": {PHASE: "PhaseTable", "training.adversarial": "AdversarialTable"},
     "evaluation": {"evaluation.groups": "GroupColumn", "evaluation.decisions": "DecisionsTable"},

@@ -41,22 +41,28 @@ class QuantisedAutoencoder(nn.Module):
         nn.init.normal_(self.book.weight)
 
     def forward(self, images: Tensor) -> Mapping[str, Tensor]:
-        """Return `indices` (B, *G) of the codes, the image `rebuilt`, and how far features are from codes.
+        """Return the nearest `codes` (B, W, *G), their `indices` (B, *G), and the image `rebuilt`.
 
-        `book` and `commitment` (B,) are one number; the gradient of one moves codes, of the other features.
+        `book` and `commitment` (B,) are how far features are from codes; the gradient of one moves codes, of
+        the other features.
         """
         features = self.encoder(images).movedim(1, -1)  # (B, *G, W)
-        with torch.no_grad():
-            flat = features.flatten(0, -2)
-            indices = torch.cdist(flat, self.book.weight.T).argmin(dim=1).view(features.shape[:-1])
+        indices = self.nearest(features)
         codes = self.book(one_hot(indices, self.book.in_features).to(features))
         passed = features + (codes - features).detach()
         return {
             "indices": indices,
+            "codes": codes.detach().movedim(-1, 1),
             "rebuilt": self.decoder(passed.movedim(-1, 1)),
             "book": (features.detach() - codes).square().flatten(1).mean(1),
             "commitment": (features - codes.detach()).square().flatten(1).mean(1),
         }
+
+    @torch.no_grad()
+    def nearest(self, features: Tensor) -> Tensor:
+        """Return the indices (B, *G) of the codes that are nearest to features (B, *G, W)."""
+        flat = features.flatten(0, -2)
+        return torch.cdist(flat, self.book.weight.T).argmin(dim=1).view(features.shape[:-1])
 
     def decoded(self, indices: Tensor) -> Tensor:
         """Return the images (B, C, *S) of codes (B, *G)."""

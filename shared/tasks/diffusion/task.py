@@ -21,16 +21,22 @@ class DiffusionTask(DrawingTask):
     """One loss per image: the mean squared error of what is said of it at one amount of noise.
 
     Which amount, and which noise, is drawn by the sample's seed.
+
+    Attributes:
+        role: Of the network that takes noise out.
+        shape: Of what noise is added to (C, *S).
     """
+
+    role = "model"
 
     def __init__(self, job: "JobSpec", options: Diffusion) -> None:
         super().__init__(job, options)
         self._is_flow = options.method == "flow"
-        self._shape = (job.data.channels, *(job.data.size or []))
+        self.shape = (job.data.channels, *(job.data.size or []))
         self._noises = DDIMScheduler(
             STEPS,
             "scaled_linear_beta",
-            clip_sample=self.unit,
+            clip_sample=self.unit and options.latent is None,
             beta_start=0.0015,  # how much noise the first step adds, and the last
             beta_end=0.0195,
         )
@@ -41,13 +47,17 @@ class DiffusionTask(DrawingTask):
     def noise(self, sources: list[torch.Generator]) -> dict[str, Tensor]:
         """Return `noise` (B, C, *S), and of 0 to 1 how much of it there is, `amount` (B,)."""
         return {
-            "noise": torch.stack([torch.randn(self._shape, generator=source) for source in sources]),
+            "noise": torch.stack([torch.randn(self.shape, generator=source) for source in sources]),
             "amount": torch.stack([torch.randint(STEPS, (), generator=source) / STEPS for source in sources]),
         }
 
     def forward(self, models: Models, batch: Batch) -> Prediction:
         """Return what the network should have said of each image and what it said, `true` and `said`."""
-        image, noise = self._centred(batch["image"]), batch["noise"]
+        return self.compared(models, self._centred(batch["image"]), batch)
+
+    def compared(self, models: Models, image: Tensor, batch: Batch) -> Prediction:
+        """Return the same of what noise is added to (B, C, *S), about as wide as the noise itself."""
+        noise = batch["noise"]
         amount = batch["amount"]
         times = (amount.detach() * STEPS).round().long().clamp(0, STEPS - 1)
         if self._is_flow:
@@ -59,7 +69,7 @@ class DiffusionTask(DrawingTask):
     def _said(self, models: Models, noisy: Tensor, amount: Tensor, batch: Batch) -> Tensor:
         """Run the network on noisy images (B, C, *S), and how noisy they are (B,), from 0 to 1."""
         clock = amount.to(noisy).view(-1, 1, *[1] * (noisy.dim() - 2)).expand(-1, 1, *noisy.shape[2:])
-        said: Tensor = models["model"](self.with_class(torch.cat([noisy, clock], dim=1), batch))
+        said: Tensor = models[self.role](self.with_class(torch.cat([noisy, clock], dim=1), batch))
         return full(said)
 
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
@@ -68,9 +78,12 @@ class DiffusionTask(DrawingTask):
 
     def drawn(self, models: Models, batch: Batch) -> Tensor:
         """See the base class: from the sample's own noise, without further chance."""
-        draw = self._flown if self._is_flow else self._cleaned
         with torch.no_grad():
-            return self._uncentred(draw(models, batch["noise"], batch))
+            return self._uncentred(self.cleaned(models, batch))
+
+    def cleaned(self, models: Models, batch: Batch) -> Tensor:
+        """Return what is left when all noise is taken out of nothing else (B, C, *S)."""
+        return (self._flown if self._is_flow else self._cleaned)(models, batch["noise"], batch)
 
     def _cleaned(self, models: Models, image: Tensor, batch: Batch) -> Tensor:
         for time in self._noises.timesteps.tolist():

@@ -15,8 +15,22 @@ from shared.tasks.vqvae.options import AUTOENCODER, PRIOR, VQVAE
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
     from shared.networks.vqvae_modules import QuantisedAutoencoder
+    from shared.tasks.diffusion.options import LatentTable
 
 _DRAWS = 2**24  # as many numbers as float32 tells apart within 0 and 1
+
+
+def rebuilding(options: "VQVAE | LatentTable", predicted: Prediction, image: Tensor) -> Tensor:
+    """Return the loss (B,) of a book and an autoencoder: equation 3 of van den Oord et al. 2017.
+
+    Args:
+        options: The deviation of pixels, and the weight of the commitment.
+        predicted: The image `rebuilt`, and how far features are from codes, `book` and `commitment` (B,).
+        image: The image itself (B, C, *S).
+    """
+    away = (full(predicted["rebuilt"]) - image).square().flatten(1).mean(1)
+    likeness = full(predicted["book"]) + options.commitment * full(predicted["commitment"])
+    return away / (2 * options.deviation**2) + likeness
 
 
 class VQVAETask(DrawingTask):
@@ -56,10 +70,7 @@ class VQVAETask(DrawingTask):
 
     def sample_losses(self, models: Models, batch: Batch, predicted: Prediction) -> Tensor:
         """Return the squared differences over twice the variance, and the others, (B,)."""
-        away = (full(predicted["rebuilt"]) - batch["image"]).square().flatten(1).mean(1)
-        rebuilding = away / (2 * self._vqvae.deviation**2)
-        likeness = predicted["book"] + self._vqvae.commitment * predicted["commitment"]
-        return rebuilding + likeness + predicted["missed"]
+        return rebuilding(self._vqvae, predicted, batch["image"]) + predicted["missed"]
 
     def drawn(self, models: Models, batch: Batch) -> Tensor:
         """See the base class: code by code from the prior, then the image of the codes."""

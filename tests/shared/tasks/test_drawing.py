@@ -14,17 +14,26 @@ from shared.job.model_size import model_size
 from shared.job.rules import about_model_megabytes
 from shared.job.schema import JobSpec
 from shared.networks.build import build_model, models_of
+from shared.networks.start_weights import match
 from shared.tasks import make_task
 from shared.tasks.diffusion.options import STEPS
 from tests.jobs import make_job
 
 CLASSES = {"task_classes": ["small", "large"]}
+LATENT = {
+    "task_latent": {"book": 8, "cell": 2, "width": 4},
+    "model": {
+        "autoencoder": {"name": "vqvae", "channels": [8], "width": 4},
+        "denoiser": {"name": "diffusion-unet", "channels": [8, 16]},
+    },
+}
 KINDS: list[dict[str, Any]] = [
     {"task_name": "vae"},
     {"task_name": "vae"} | CLASSES,
     {"task_name": "vq-vae"} | CLASSES,
     {"task_name": "diffusion"},
     {"task_name": "diffusion", "task_method": "flow"} | CLASSES,
+    {"task_name": "diffusion", "task_method": "flow"} | CLASSES | LATENT,
 ]
 
 
@@ -64,7 +73,9 @@ def test_images_are_drawn_as_large_as_the_hospitals_by_the_seed_alone(
     assert math.isfinite(metrics.compute()["frechet"])
 
 
-@pytest.mark.parametrize("kind", [own for own in KINDS if own["task_name"] != "vq-vae"])  # it is slow
+@pytest.mark.parametrize(
+    "kind", [own for own in KINDS if own["task_name"] != "vq-vae" and "task_latent" not in own]
+)  # slow
 def test_losses_are_of_each_image_and_fall(kind: dict[str, Any]) -> None:
     spec = make_job(**kind)
     task, network = make_task(spec), build_model(spec)
@@ -120,6 +131,27 @@ def test_a_network_that_knows_the_image_draws_it(method: str) -> None:
     torch.testing.assert_close(drawn, image, atol=0.02, rtol=0)
 
 
+def test_an_autoencoder_of_another_job_is_taken_and_stays_as_it_is() -> None:
+    codes = make_job(
+        task_name="vq-vae", task_cell=2, task_book=8, model_autoencoder=LATENT["model"]["autoencoder"]
+    )
+    spec = make_job(task_name="diffusion", **LATENT, update={"parts": ["denoiser"]})
+    network = build_model(spec)
+    models, given = models_of(network), build_model(codes).state_dict()
+    assert not match(models["autoencoder"], given).missing
+    task, batch = make_task(spec), batch_of(spec, 4)
+    trained = [own for own in network.parameters() if own.requires_grad]
+    assert {id(own) for own in trained} == {id(own) for own in models["denoiser"].parameters()}
+    optimizer, missed = torch.optim.Adam(trained, 0.01), []
+    for _ in range(20):
+        optimizer.zero_grad()
+        found = task.forward(models, batch)
+        task.sample_losses(models, batch, found).mean().backward()
+        optimizer.step()
+        missed.append(float((found["said"] - found["true"]).detach().square().mean()))
+    assert missed[-1] < 0.9 * missed[0]
+
+
 PRIVATE = {"privacy": {"mechanism": "dp-sgd", "noise_multiplier": 1.0, "delta": 1e-5}}
 
 
@@ -166,6 +198,11 @@ def test_about_how_large_a_network_is_is_known_before_it_is_built(axes: int, mod
         ({"task_name": "diffusion", "data_size": [15, 16]}, "multiples of 2"),
         ({"task_name": "diffusion", "model": {"name": "unet"}}, "diffusion-unet"),
         ({"task_name": "diffusion", "data_intensity": "none", "data_window": None}, "one range"),
+        (
+            {"task_name": "diffusion"} | LATENT | {"task_latent": {"cell": 4, "width": 4}},
+            "2 pixels become one",
+        ),
+        ({"task_name": "diffusion"} | LATENT | {"task_latent": {"cell": 2}}, "must be 4, as in"),
         ({"task_name": "vae", "task_classes": ["one"]}, "one class says nothing"),
         ({"task_name": "vq-vae", "task_cell": 8}, r"4 pixels become one position, and \[task\] cell is 8"),
         ({"task_name": "vq-vae", "data_size": [18, 16]}, "multiples of 4"),
