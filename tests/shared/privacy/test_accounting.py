@@ -79,7 +79,8 @@ def test_any_history_costs_what_opacus_says_or_less(history: list[Steps], delta:
 )
 def test_no_less_is_told_than_is_lost(noise: float, rate: float, steps: int, delta: float) -> None:
     history = [Steps(noise, rate, steps)]
-    told, truth = epsilon_of(history, delta), exact(history, delta)
+    told = epsilon_of(history, delta)
+    truth = exact(history, delta, interval=max(1e-4, told * 1e-5))  # finer takes long where much is lost
     assert truth <= told * (1 + 1e-3) + 2e-3  # by so much the oracle itself may say too much
 
 
