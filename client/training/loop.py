@@ -167,15 +167,7 @@ class LocalTraining:
             work.begin()
         if self._teacher is not None:
             self._teacher.begin()
-        self._steps = steps
-        self._held = None if steps.free is None else Held(self._parameters, steps.free)
-        self._second = self._contrast = None
-        if steps.beside is not None:
-            self._second = SecondModel(self._model, self._parameters, steps.beside)
-        if steps.contrast is not None:
-            self._contrast = FeatureContrast(self._model, self._task, steps.contrast)
-        if steps.alignment is not None:
-            self._contrast = FeatureAlignment(steps.alignment)
+        self._follow(steps)
         total = torch.zeros((), device=self._device)
         seed = seed_of(self._seed, "train", self._site, round_)
         with drawn_from(seed, self._device), _compiling(self._job, self._site):  # dropout
@@ -194,6 +186,18 @@ class LocalTraining:
             self._second.end()
         count = self._order.steps
         return Trained(total.item() / count, count, summed_rates(self.works, trainable(self._model)))
+
+    def _follow(self, steps: Steps) -> None:
+        """Change the steps of a round as its strategy asks."""
+        self._steps = steps
+        self._held = None if steps.free is None else Held(self._parameters, steps.free)
+        self._second = self._contrast = None
+        if steps.beside is not None:
+            self._second = SecondModel(self._model, self._parameters, steps.beside)
+        if steps.contrast is not None:
+            self._contrast = FeatureContrast(self._model, self._task, steps.contrast)
+        if steps.alignment is not None:
+            self._contrast = FeatureAlignment(steps.alignment)
 
     def _batches(self, round_: int, first: int) -> Iterator[Batch]:
         def prepare(batch: Batch, number: int) -> Batch:
