@@ -50,10 +50,10 @@ class Instances(TaskOptions):
         0.5, gt=0, lt=1, description="Depth from which pixels are the core of an object, 1 in its middle."
     )
     seam: float = later_key(
-        0.2,
+        0.05,
         gt=0,
         lt=1,
-        examples=[0.3],
+        examples=[0.1],
         description="directions: how steeply a map must fall at a seam; 1 is from one object's "
         "end to another's beginning at once.",
     )

@@ -66,14 +66,14 @@ def test_objects_that_touch_are_told_apart_by_the_directions_in_them(shape: tupl
     maps = torch.cat(
         [inside, torch.from_numpy(directions.directions_of(numbers)).clamp(-0.999, 0.999).atanh()]
     )[None]
-    found = directions.instances_by_directions(maps, 0.2, 4)[0].numpy()
+    found = directions.instances_by_directions(maps, 0.05, 4)[0].numpy()
     assert compare(found, numbers).objects == (3, 0, 0)
     assert compare(found, numbers).quality > 0.95
     truth, true = torch.from_numpy(numbers)[None], torch.from_numpy(directions.directions_of(numbers))[None]
     near = directions.losses(maps, truth, true)
     assert float(near) < 0.05
     assert (directions.losses(torch.cat([maps[:, :1], -maps[:, 1:]], 1), truth, true) > near + 0.1).all()
-    assert not directions.instances_by_directions(-maps, 0.2, 4)[0].numpy()[numbers > 0].any()
+    assert not directions.instances_by_directions(-maps, 0.05, 4)[0].numpy()[numbers > 0].any()
 
 
 def test_directions_go_from_one_end_of_an_object_to_the_other() -> None:
