@@ -73,7 +73,7 @@ def test_images_are_drawn_as_large_as_the_hospitals_by_the_seed_alone(
     assert math.isfinite(metrics.compute()["frechet"])
 
 
-# Without those that learn a book: their features grow before codes follow them, so that the loss rises at first.
+# Without those that learn a book: features grow before codes follow them, so the loss rises at first.
 @pytest.mark.parametrize(
     "kind", [own for own in KINDS if own["task_name"] != "vq-vae" and "task_latent" not in own]
 )
