@@ -60,7 +60,8 @@ class Patience:
         start: From the start of the process to its first sign of health.
         check: Between two looks at a healthy process.
         answer: For one answer to a health check.
-        misses: Checks in a row that may fail before the process is replaced.
+        misses: Checks in a row that may fail before the process is replaced, with all its runs: on a machine
+            where others take the processors an answer may take a minute.
         stop: From the request to stop to the kill.
         first_pause: Before the first restart; doubles with each one that fails, up to `longest_pause`.
         longest_pause: Longest time between two starts.
@@ -70,7 +71,7 @@ class Patience:
     start: float = 60.0
     check: float = 1.0
     answer: float = 5.0
-    misses: int = 3
+    misses: int = 12
     stop: float = 10.0
     first_pause: float = 0.5
     longest_pause: float = 30.0

@@ -261,7 +261,7 @@ def _translated(*, of_run: bool) -> Iterator[None]:
 
 def _reason(status: int) -> str:
     reasons: dict[int, str] = {
-        httpx.codes.UNAUTHORIZED: "its key is not accepted, or its clock is wrong",
+        httpx.codes.UNAUTHORIZED: "not known there since a restart, its key not accepted, or its clock wrong",
         httpx.codes.FORBIDDEN: "its certificate admits it no more: revoked, or expired",
         httpx.codes.UPGRADE_REQUIRED: "their versions of Wardround have no protocol in common",
         httpx.codes.PRECONDITION_FAILED: "its key is not registered, or an earlier process counts as online",
