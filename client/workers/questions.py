@@ -47,7 +47,7 @@ class Questions:
         _write(self._folder / ASKED, self._number, question)
         begun = time.monotonic()
         while True:
-            with suppress(OSError):  # the disk is away for a moment
+            with suppress(OSError, ValueError):  # the disk is away for a moment, or shows a part
                 number, answer = _read(self._folder / TOLD)
                 if number == self._number:
                     return answer
@@ -91,7 +91,7 @@ class Desk:
                 if not is_told:
                     _write(self._folder / TOLD, answered, told)
                     is_told = True
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 log.debug("a job's questions: %s", error)
 
 
