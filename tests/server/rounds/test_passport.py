@@ -70,13 +70,13 @@ class Hospitals:
         ledger = Ledger(folder / LEDGER, audit)
         cohort = Cohort(CohortKey.drawn(0))
         certificate = self.authority.sign_site(certificate_request(self.keys[name], name), name)
+        identity = Identity(name, self.keys[name], certificate)
+        book = JobBook(folder / "state.sqlite")
         return Site(
             config,
             Workshop(open_device("cpu")),
-            gate=Gate(config, JobBook(folder / "state.sqlite"), audit, ledger, cohort=cohort),
-            credentials=Credentials(
-                Identity(name, self.keys[name], certificate), Trust(self.authority.certificate)
-            ),
+            gate=Gate(config, book, audit, ledger, cohort=cohort, identity=lambda: identity),
+            credentials=Credentials(identity, Trust(self.authority.certificate)),
         )
 
     def heads(self, run: str) -> SiteHeads:
