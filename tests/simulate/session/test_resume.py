@@ -22,8 +22,6 @@ STEP = 14  # writes
 KEEP_WHAT_OTHERS_KEEP = {"fedper", "fedrep", "fedsam", "bulyan", "normbound", "rfa", "qfedavg", "cyclic"} | {
     "apfl",
     "moon",
-    "coral",
-    "flame",
     "swarm",
     "fedbuff",
 }
