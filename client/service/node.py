@@ -174,7 +174,8 @@ class Node:
         ]
         kind = ticket.head.metadata.message_type
         said = f"{kind} ({', '.join(words)})" if words else kind
-        level = logging.DEBUG if failure and failure == self._failures.pop(said, "") else logging.INFO
+        before = self._failures.pop(said, "")  # also of what succeeds: a failure after it is news
+        level = logging.DEBUG if failure and failure == before else logging.INFO
         if failure and len(self._failures) < _MOST_FAILURES:
             self._failures[said] = failure
         outcome += failure
