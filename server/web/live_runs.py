@@ -24,7 +24,7 @@ from shared.run_folder import RunRecord
 from shared.web.pages import Pages
 
 _PAUSE_S = 0.5  # between two looks at what has happened
-_REST = 3.0  # times what drawing took: of quick rounds not each is drawn
+_REST = 9.0  # times what drawing took: of quick rounds not each is drawn
 
 
 @dataclass(frozen=True)
