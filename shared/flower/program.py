@@ -30,6 +30,7 @@ with loading():
     from flwr.superlink.grid import HttpGrid
     from flwr.superlink.main import create_app
     from flwr.superlink.runtime.run_serverapp import run_serverapp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from shared.flower.fork_server import ForkServer, fork_runs
     from shared.flower.local import URL, by_socket
@@ -40,7 +41,9 @@ with loading():
 SUPERLINK, SERVERAPP = "flower-superlink", "flwr-serverapp"
 """Names of the programs, as Flower has them."""
 
-_LOOK = 0.5  # seconds between two questions for a run that was submitted
+_LOOK = 0.5  # seconds between two looks at the processes of runs
+_ASK = 10.0  # seconds between two questions for a run of whose submission nothing was heard
+_SUBMIT = "/v1/control/start-run"  # where runs are submitted, as in Flower's `superlink/routers/control`
 _log = logging.getLogger("flwr")
 
 
@@ -50,6 +53,26 @@ class _NoRoutine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a line is logged."""
         return record.levelno > logging.INFO or not record.getMessage().startswith("ControlServicer.List")
+
+
+class _Bell:
+    """Passes requests on to Flower's app, and rings when a run was submitted.
+
+    To ask twice a second whether there is one took half of what a SuperLink at rest needs.
+
+    Attributes:
+        rung: Set when Flower has answered a submission.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.rung = threading.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self._app(scope, receive, send)
+        if scope["type"] == "http" and scope["path"] == _SUBMIT:
+            self.rung.set()
 
 
 def serve(socket: Path, modules: list[str]) -> None:
@@ -62,31 +85,44 @@ def serve(socket: Path, modules: list[str]) -> None:
     _log.addFilter(_NoRoutine())
     app = create_app()
     app.state.enable_supernode_auth = True
-    config = uvicorn.Config(app, log_config=None, access_log=False)
+    bell = _Bell(app)
+    config = uvicorn.Config(bell, log_config=None, access_log=False)
     with bind(socket) as listener:
-        threading.Thread(target=_start_runs, args=(socket, modules), daemon=True).start()
+        threading.Thread(target=_start_runs, args=(socket, modules, bell.rung), daemon=True).start()
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _start_runs(socket: Path, modules: list[str]) -> None:
-    """Start a process for each run that is submitted, for as long as this one lives."""
+def _start_runs(socket: Path, modules: list[str], rung: threading.Event) -> None:
+    """Start a process for each run that is submitted, for as long as this one lives.
+
+    Args:
+        socket: Where this process listens.
+        modules: As in `serve`.
+        rung: Set when a run was submitted.
+    """
     interceptors = [RuntimeVersionHttpInterceptor(component_name="SuperExec")]
     client = by_socket(RuntimeHttpClient(URL, interceptors=interceptors, verify=False), socket)
     request = AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP])
     program = [sys.executable, "-P", "-m", "shared.flower.program", SERVERAPP, str(socket)]
     forks = {app_of(f"{module}:app").hash_str: ForkServer([*program, module]) for module in modules}
     first = next(iter(forks.values()))
+    ask = 0.0  # when to ask though nothing was heard
     while True:
-        try:
-            acquired = client.AcquireTask(request)
-            if acquired.token:
-                forks.get(acquired.task.fab_hash, first).start(acquired.token)
-                continue
-        except Exception as error:  # nobody else would start the next run
-            _log.warning("no run can be started now (%s)", error)
+        if rung.is_set() or time.monotonic() >= ask:
+            rung.clear()
+            ask = time.monotonic() + _ASK
+            try:
+                acquired = client.AcquireTask(request)
+                if acquired.token:
+                    forks.get(acquired.task.fab_hash, first).start(acquired.token)
+                    ask = 0.0  # there may be another one
+                    continue
+            except Exception as error:  # nobody else would start the next run
+                _log.warning("no run can be started now (%s)", error)
+                ask = time.monotonic() + _LOOK
         for each in forks.values():
             each.look()
-        time.sleep(_LOOK)
+        rung.wait(_LOOK)
 
 
 class _SocketGrid(HttpGrid):
