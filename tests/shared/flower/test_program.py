@@ -19,7 +19,7 @@ def test_a_submission_alone_rings(method, rings):
     bell = _Bell(PlainTextResponse("answered"))
 
     async def ask() -> None:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(bell), base_url="http://superlink") as http:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(bell), base_url="http://a") as http:
             assert (await http.post(asked[0])).text == "answered"
 
     asyncio.run(ask())
