@@ -11,7 +11,7 @@ from shared.flower.fleet import Fleet
 from shared.pki.certificates import Clock, client_context, load_certificate, load_key, renewal_due, utc_now
 
 _log = logging.getLogger(__name__)
-_LONGEST_WAIT = 3600.0  # seconds between looks: the clock may be set, or someone renews by hand
+_LONGEST_WAIT = 60.0  # seconds between looks: the clock may be set, or someone renews by hand
 _LEAST_WAIT = 1.0
 _RETRY = 0.1  # part of the time left after which a renewal that failed is tried again
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from server.gateway.sites import Site, SiteRegistry
+from server.gateway.sites import SiteRegistry
 from server.superlink.superlink import SuperLink, SuperLinkError
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,18 @@ class Roster:
         """Address of the SuperLink."""
         return self._superlink.url
 
-    async def admit(self, site: Site) -> None:
+    async def admit(self, name: str, public_key: str) -> None:
         """Let the SuperLink know a site's node.
+
+        Args:
+            name: Of the site.
+            public_key: That with which it comes, in OpenSSH's format: not always its newest, which its
+                service takes up some time after a person has renewed it.
 
         Raises:
             SuperLinkError: It does not answer.
         """
-        await self._superlink.register_node(site.public_key, site.name)
+        await self._superlink.register_node(public_key, name)
 
     async def keep(self) -> None:
         """Unregister what should not be there, again and again until cancelled."""
@@ -46,7 +51,9 @@ class Roster:
             await asyncio.sleep(SWEEP_S)
 
     async def sweep(self) -> None:
-        """Unregister the nodes of sites that are revoked or unknown, and those whose key was replaced.
+        """Unregister the nodes of sites that are revoked or unknown, and those whose key has ended.
+
+        A key ends when the site first comes with a newer one.
 
         Raises:
             SuperLinkError: The SuperLink does not answer.
@@ -56,7 +63,7 @@ class Roster:
             if node.status == "unregistered":
                 continue
             site = sites.get(node.name)
-            replaced = site is not None and site.public_key != node.openssh and node.status != "online"
-            if site is None or replaced:
+            ended = site is not None and node.openssh not in site.keys and node.status != "online"
+            if site is None or ended:
                 log.info("node of %s unregistered", node.name)
                 await self._superlink.unregister_node(node.node_id)

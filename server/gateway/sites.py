@@ -25,6 +25,7 @@ from server.gateway.expected_answers import Charge
 from server.gateway.notices import Bell
 from server.gateway.request_limits import Bounded
 from server.superlink.superlink import SuperLinkError
+from shared.pki.certificates import openssh
 from shared.wire.protocol import Speaks
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,8 @@ class Site(Protocol):
         """Name of the site."""
 
     @property
-    def public_key(self) -> str:
-        """Its newest key, in OpenSSH's format."""
+    def keys(self) -> frozenset[str]:
+        """Those with which it may come, in OpenSSH's format."""
 
     @property
     def state(self) -> str:
@@ -106,8 +107,8 @@ class Upstream(Protocol):
     def url(self) -> str:
         """Address without a path, for the client's requests."""
 
-    async def admit(self, site: Site) -> None:
-        """Let the SuperLink know a site's node."""
+    async def admit(self, name: str, public_key: str) -> None:
+        """Let the SuperLink know the node of a site that comes with this key."""
 
 
 class SitesApp:
@@ -164,7 +165,7 @@ class SitesApp:
                 return
             _check(scope)
             if path == ACTIVATE:
-                await self._upstream.admit(site)
+                await self._upstream.admit(who, openssh(scope["state"]["peer"].public_key))
             exchange.check_head()
             if path == PULL_MESSAGES:
                 await self._await_work(site.name)

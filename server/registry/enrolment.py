@@ -38,6 +38,7 @@ class SiteRow:
 
     Attributes:
         public_key: Of the newest certificate, in OpenSSH form, as Flower registers nodes.
+        keys: Those of all certificates that are not revoked: while a site renews its key there are two.
         serials: Of all certificates, newest last.
         expires: End of the newest certificate.
     """
@@ -45,6 +46,7 @@ class SiteRow:
     name: str
     state: Literal["joined", "revoked"]
     public_key: str
+    keys: frozenset[str]
     serials: tuple[int, ...]
     joined: datetime
     expires: datetime
@@ -317,13 +319,14 @@ class Registry(People):
 
     def _site(self, db: sqlite3.Connection, name: str) -> SiteRow:
         row = db.execute("SELECT * FROM site WHERE name = ?", (name,)).fetchone()
-        query = "SELECT serial, public_key, expires FROM certificate WHERE site = ? ORDER BY id"
+        query = "SELECT serial, public_key, expires, revoked FROM certificate WHERE site = ? ORDER BY id"
         certificates = db.execute(query, (name,)).fetchall()
         newest = certificates[-1]
         return SiteRow(
             name=name,
             state=row["state"],
             public_key=newest["public_key"],
+            keys=frozenset(item["public_key"] for item in certificates if item["revoked"] is None),
             serials=tuple(int(item["serial"], 16) for item in certificates),
             joined=as_time(row["joined"]),
             expires=as_time(newest["expires"]),

@@ -51,6 +51,10 @@ class Row:
     public_key: str
     state: str
 
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset({self.public_key})
+
 
 @dataclass(frozen=True)
 class Person:

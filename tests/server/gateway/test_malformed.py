@@ -129,7 +129,7 @@ class Nobody:
 
     url = "https://127.0.0.1:1"
 
-    async def admit(self, site: object) -> None:
+    async def admit(self, name: str, public_key: str) -> None:
         raise SuperLinkError("no SuperLink runs in this test")
 
 
