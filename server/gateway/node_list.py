@@ -43,11 +43,14 @@ class Roster:
 
     async def keep(self) -> None:
         """Unregister what should not be there, again and again until cancelled."""
+        said = ""
         while True:
             try:
                 await self.sweep()
+                said = ""
             except SuperLinkError as error:
-                log.warning("%s", error.problem)
+                log.log(logging.DEBUG if said == error.problem else logging.WARNING, "%s", error.problem)
+                said = error.problem
             await asyncio.sleep(SWEEP_S)
 
     async def sweep(self) -> None:

@@ -148,6 +148,7 @@ class SitesApp:
         self._heard: dict[str, int] = {}  # rings of the bell, by site, before it last asked for work
         self._trail = trail
         self._limits = limits
+        self._is_away = False  # the SuperLink, when it was last asked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -180,7 +181,9 @@ class SitesApp:
         except Disconnected:
             log.debug("%s left in the middle of a request", who)
         except (httpx.HTTPError, SuperLinkError) as error:
-            log.warning("the SuperLink did not answer %s: %r", who, error)
+            # Every site asks several times a second while the SuperLink starts: that is said once.
+            level, self._is_away = logging.DEBUG if self._is_away else logging.WARNING, True
+            log.log(level, "the SuperLink did not answer %s: %r", who, error)
             await exchange.refuse(_failure(error))
 
     def _note_version(self, site: str, scope: Scope) -> None:
@@ -241,6 +244,7 @@ class SitesApp:
             timeout=UPSTREAM_TIMES,
         )
         response = await self._client.send(request, stream=True)
+        self._is_away = False
         if charge is not None and response.is_client_error:
             charge.give_back()
         try:

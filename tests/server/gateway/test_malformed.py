@@ -41,7 +41,7 @@ from server.gateway.notices import Bell
 from server.gateway.people import build_people_app
 from server.gateway.run_desk import RunDesk
 from server.gateway.runs_api import RunsApi
-from server.gateway.sites import SitesApp
+from server.gateway.sites import ACTIVATE, SitesApp
 from server.registry.enrolment import Registry
 from server.runs.folder import RunFolder
 from server.superlink.superlink import SuperLinkError
@@ -349,3 +349,11 @@ def test_who_leaves_in_the_middle_of_a_request(
         pass  # until its request has ended
     with httpx.Client(verify=context) as client:
         assert client.get(f"https://127.0.0.1:{port}/v1/health").status_code == 200
+
+
+def test_a_superlink_that_is_away_is_said_once(doors: Doors, caplog: pytest.LogCaptureFixture) -> None:
+    key = Peer.of(doors.certificate.public_bytes(Encoding.DER)).node_key.decode()
+    for _ in range(5):
+        answer = doors.ask("POST", ACTIVATE.decode(), site=True, headers={"flwr-public-key": key})
+        assert answer.status_code == 503
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
