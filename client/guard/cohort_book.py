@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.data.manifest.splits import SplitTable
 from client.guard.database import Book
@@ -21,6 +22,7 @@ BOOK = "cohort.sqlite"
 HASH_BYTES = 16  # of each patient's keyed hash
 Group = frozenset[bytes]
 _NONE = 1e-9  # of the largest: what rounding leaves of nothing
+_ROUNDED = 1e-6  # of a vector of length 1, after some hundred steps
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS fixed (
     dataset TEXT PRIMARY KEY,
@@ -151,13 +153,46 @@ def _tell_of_few(groups: list[Group], least: int) -> bool:
 
     They are looked for among those who are in the same groups. Their figure is such a sum where their unit
     vector lies in the space that the groups span, as vectors over these sets of patients: its projection has
-    length 1.
+    length 1. Of several sets together, each of which is few, a figure may be told though none of them has
+    one of its own, as where a column of makers and one of scanners disagree about some patients of two
+    scanners: `_sparse` finds such sums, among them all of which there is but one way.
     """
     cells = Counter(tuple(patient in group for group in groups) for patient in frozenset().union(*groups))
-    few = np.array(list(cells.values())) < least
+    patients = np.array(list(cells.values()))
+    few = patients < least
     directions, sizes, _ = np.linalg.svd(np.array(list(cells), np.float64), full_matrices=False)
     spanned = directions[:, sizes > _NONE * sizes.max(initial=0)]
-    return bool((few & ((spanned**2).sum(axis=1) > 1 - _NONE)).any())
+    if (few & ((spanned**2).sum(axis=1) > 1 - _NONE)).any():
+        return True
+    _, large, ways = np.linalg.svd(spanned[~few], full_matrices=True)
+    beside = spanned[few] @ ways[int((large > _ROUNDED).sum()) :].T  # what has nothing of a large set
+    return any(patients[few][told].sum() < least for told in _sparse(beside.T, patients[few]))
+
+
+def _sparse(ways: NDArray[np.float64], patients: NDArray[np.int64]) -> Iterator[NDArray[np.bool_]]:
+    """Yield which sets are told of in sums of multiples of some sums, each of as few sets as it can be.
+
+    These are the rows of the reduced echelon form, for two orders of the sets.
+
+    Args:
+        ways: Sums (D, S), independent.
+        patients: How many are in each set (S,).
+    """
+    largest_first = np.argsort(-patients, kind="stable")
+    for order in (largest_first, largest_first[::-1]):
+        reduced, row = ways.copy(), 0
+        for column in order:
+            if row == len(reduced):
+                break
+            best = row + int(np.abs(reduced[row:, column]).argmax())
+            if abs(reduced[best, column]) < _ROUNDED:
+                continue
+            reduced[[row, best]] = reduced[[best, row]]
+            reduced[row] /= reduced[row, column]
+            others = np.arange(len(reduced)) != row
+            reduced[others] -= np.outer(reduced[others, column], reduced[row])
+            row += 1
+        yield from np.abs(reduced) > _ROUNDED
 
 
 def _told(db: sqlite3.Connection, dataset: str) -> Iterator[Told]:

@@ -77,6 +77,21 @@ def test_columns_that_hang_together_are_not_told_where_they_would_tell_of_few(co
     assert found == ["sex: F", "sex: M"]
 
 
+def test_columns_that_disagree_about_few_do_not_tell_of_these_together(cohort):
+    """Five patients of two scanners stand under another maker: A less both scanners is minus these five."""
+    makers = [("1", "A")] * 17 + [("1", "B")] * 3 + [("2", "A")] * 18 + [("2", "B")] * 2
+    makers += [("3", "B")] * 20 + [("4", "B")] * 20
+    records = [
+        Record(row, f"p{row}", (), cells={"scanner": scanner, "maker": maker})
+        for row, (scanner, maker) in enumerate(makers)
+    ]
+    columns = [
+        {"column": "scanner", "values": ["1", "2", "3", "4"]},
+        {"column": "maker", "values": ["A", "B"]},
+    ]
+    assert told(cohort, job_of(*columns), records) == [f"scanner: {number}" for number in "1234"]
+
+
 def test_other_ends_of_another_job_do_not_tell_of_those_between(tmp_path):
     cohort = Cohort(CohortKey.drawn(1), CohortBook(tmp_path / BOOK))
     records = patients(*(str(age) for age in range(20, 80)), column="age")
