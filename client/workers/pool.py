@@ -31,6 +31,10 @@ def worker_environment(threads: int) -> dict[str, str]:
     }
 
 
+_STARTS = 3
+"""How often in a row a worker that takes another's place may die while it starts: memory may run out once."""
+
+
 @dataclass(frozen=True)
 class Ready:
     """A worker has its host."""
@@ -96,6 +100,7 @@ class Pool(Workers, Generic[LinkT]):
         self._factory = factory
         self._threads = threads
         self._schedule = Schedule()
+        self._died_early = 0  # in a row, while they started
         self._opened = time.monotonic()
         self._workers = [Worker(self._start()) for _ in range(size)]
 
@@ -173,7 +178,7 @@ class Pool(Workers, Generic[LinkT]):
         if isinstance(event, Died):
             return self._bury(worker, event)
         if isinstance(event, Ready):
-            worker.ready = True
+            worker.ready, self._died_early = True, 0
             if self.startup_seconds is None and all(worker.ready for worker in self._workers):
                 self.startup_seconds = time.monotonic() - self._opened
             return None
@@ -188,6 +193,10 @@ class Pool(Workers, Generic[LinkT]):
 
     def _bury(self, worker: Worker[LinkT], death: Died) -> Outcome | None:
         if not worker.ready:
+            self._died_early += 1
+            if self.startup_seconds is not None and self._died_early < _STARTS:
+                self._replace(worker)
+                return None
             self.close()
             raise RunError(
                 f"a worker {death.how} while it started",

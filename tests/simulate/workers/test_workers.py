@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -271,6 +271,46 @@ def test_a_worker_that_dies_while_it_starts_is_one_error_and_is_not_replaced() -
         with pytest.raises(RunError, match="closed"):
             workers.submit([call(0, "echo")])
     assert not [child for child in psutil.Process().children() if child.name() == "wardround-worker"]
+
+
+class SilentLink(pool.Link):
+    """A worker's end that says nothing of its own."""
+
+    def send(self, call: Call, shared: Mapping[str, Any]) -> None:
+        """Take it."""
+
+    def kill(self) -> None:
+        """End."""
+
+
+class ToldPool(pool.Pool[Any]):
+    """A pool whose workers say what the test tells them to say, in turn."""
+
+    def __init__(self, *told: pool.Event) -> None:
+        self.told = list(told)
+        super().__init__(1, SampleHost, 1)
+
+    def _start(self) -> Any:
+        return SilentLink()
+
+    def _share(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array
+
+    def _events(self, links: Sequence[Any], timeout: float | None) -> list[tuple[Any, pool.Event]]:
+        return [(links[0], self.told.pop(0))]
+
+
+def test_a_worker_that_takes_another_s_place_may_be_killed_while_it_starts_but_not_for_ever() -> None:
+    """As where memory runs out once: the hospital's service goes on."""
+    ready, died = pool.Ready(), pool.Died("was killed by SIGKILL")
+    workers = ToldPool(ready, died, died, died, ready, Outcome(1, {"survived": True}))
+    workers.warm_up()
+    workers.submit([Call(1, "alpha", "echo", {}, {})])
+    assert [outcome.payload for outcome in workers.wait(None)] == [{"survived": True}]
+    workers.told = [died, died, died, died]
+    workers.submit([Call(2, "alpha", "echo", {}, {})])
+    with pytest.raises(RunError, match="was killed by SIGKILL while it started"):
+        workers.wait(None)
 
 
 def test_waiting_ends_at_the_timeout_and_when_nothing_is_under_way(pair: Workers, fifo: Path) -> None:
