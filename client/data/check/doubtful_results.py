@@ -16,6 +16,7 @@ EXAMPLES = 3  # how many cases a warning names
 _WIDE = 0.1  # half-width of an interval beyond which a difference of a few points can't be seen
 _EMPTY = 0.1  # share of empty masks in the test from which an empty answer looks good
 _DASHES = re.compile(r"[\u2010-\u2015\u2212_ ]")
+_BEFORE_NUMBER = re.compile(r"(?<=[^\W\d_])-+(?=\d)")  # of "P-007", which elsewhere is "P007"
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
 
@@ -124,6 +125,7 @@ def _same_ids(seen: Sequence[Seen]) -> Iterator[str]:
 def as_meant(patient: str) -> str:
     """Return an id without what spreadsheets and keyboards change in it."""
     text = _DASHES.sub("-", unicodedata.normalize("NFKC", patient).casefold()).lstrip("'")
+    text = _BEFORE_NUMBER.sub("", text)
     return _ZEROS.sub("", re.sub(r"(?<=^\d)(\d*)\.0$", r"\1", text))
 
 

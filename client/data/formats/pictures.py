@@ -47,7 +47,7 @@ def read_picture(path: Path) -> Picture:
         if depth is not None and depth.is_deep_colour:
             array = _opaque(read_itk_array(path, "PNGImageIO"), path)
         else:
-            array = _channels(file, path)
+            array = _channels(file, path, 1 if depth is None else depth.scale)
         return Picture(turn.apply(array), None, None, turn)
 
 
@@ -128,14 +128,14 @@ def _what_it_is(content: BinaryIO) -> str:
     )
 
 
-def _channels(file: Image.Image, path: Path) -> NDArray[Any]:
-    if file.mode in _GREY:
-        array = np.asarray(file)[None]
-        if (array == file.info.get("transparency", -1)).any():
+def _channels(file: Image.Image, path: Path, scale: int) -> NDArray[Any]:
+    """Return the channels of a picture; those of few bits are spread by `scale` to 255."""
+    if file.mode in (*_GREY, "1"):
+        array = np.asarray(file.convert("L") if file.mode == "1" else file)[None]
+        hidden = file.info.get("transparency")  # of several bits as the file has it, before it is spread
+        if hidden is not None and (array == hidden * (1 if file.mode == "1" else scale)).any():
             raise _transparent(path)
         return array
-    if file.mode == "1":
-        return np.asarray(file.convert("L"))[None]
     _require_colours(file, path)
     if file.mode.endswith(("A", "a")) or "transparency" in file.info:
         return _opaque(

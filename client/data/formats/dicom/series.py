@@ -25,6 +25,7 @@ _SPACING = 1e-3  # relative
 _TIMES = ("TemporalPositionIdentifier", "AcquisitionNumber", "DiffusionBValue", "EchoTime")
 _TEXTS = ("ConvolutionKernel", "KVP")  # what else tells images of one position apart
 _OF_CHANNEL = ("TemporalPositionIdentifier", "DiffusionBValue", "EchoTime")
+_CONTRASTS = ("DiffusionBValue", "EchoTime")  # which no slice of a volume has otherwise than the others
 _ROLES = ("LOCALIZER", "MIP", "MPR", "PROJECTION IMAGE")  # of ImageType: made beside or of the slices
 _SAME = 0.01  # relative: what is written of one echo
 _OWN_FOLDER = "Put each series into a folder of its own."
@@ -270,13 +271,34 @@ def _one_channel_each(places: Sequence[Sequence[_Slice]], folder: Path) -> None:
         if moment and _is_copy(first.dataset, places[0][moment - 1].dataset):
             other = places[0][moment - 1].path.name
             raise DataError(f"holds one image twice: {other} and {first.path.name}", where=folder)
-        for tag in _OF_CHANNEL:
+        for tag in _OF_CHANNEL if len(places[0]) > 1 else ():
             values = [float(place[moment].dataset.get(tag) or 0) for place in places]
-            if len(places[0]) > 1 and max(values) - min(values) > _SAME * max(map(abs, values)):
+            if _differ(values):
                 raise _other_channels(len(places[0]), tag, folder)
-        for tag in _TEXTS:
-            if len(places[0]) > 1 and len({_told(tag)(place[moment].dataset) for place in places}) > 1:
+        for tag in _TEXTS if len(places[0]) > 1 else ():
+            if len({_told(tag)(place[moment].dataset) for place in places}) > 1:
                 raise _other_channels(len(places[0]), tag, folder)
+    if len(places[0]) == 1:
+        _one_contrast([own.dataset for (own,) in places], folder)
+
+
+def _one_contrast(slices: Sequence[Dataset], folder: Path) -> None:
+    """Refuse a volume of one image each position whose slices show other things, as after a wrong export."""
+    for tag in _CONTRASTS:
+        values = [float(slice_.get(tag)) for slice_ in slices if slice_.get(tag) not in (None, "")]
+        if values and _differ(values):
+            found = ", ".join(f"{value:g}" for value in sorted(set(values))[:3])
+            raise DataError(f"holds slices of several {tag} ({found})", where=folder, remedy=_OWN_FOLDER)
+    for tag in _TEXTS:
+        texts = sorted({_told(tag)(slice_) for slice_ in slices} - {""})
+        if len(texts) > 1:
+            raise DataError(
+                f"holds slices of several {tag} ({', '.join(texts[:3])})", where=folder, remedy=_OWN_FOLDER
+            )
+
+
+def _differ(values: Sequence[float]) -> bool:
+    return max(values) - min(values) > _SAME * max(map(abs, values))
 
 
 def _other_channels(count: int, tag: str, folder: Path) -> DataError:

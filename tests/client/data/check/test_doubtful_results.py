@@ -200,6 +200,8 @@ def test_a_text_header_that_talks_of_people_is_named(tmp_path):
         ("12", "12.0"),
         ("p-1", "p\u20111"),
         ("'07", "07"),
+        ("P-007", "P007"),
+        ("P 007", "P007"),
     ],
 )
 def test_ids_that_differ_in_their_writing_alone_are_asked_about(one, other):

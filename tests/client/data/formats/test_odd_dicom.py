@@ -215,6 +215,16 @@ def test_two_images_of_a_position_are_channels_by_what_tells_them_apart(tmp_path
         read_image(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("tag", "values"), [("EchoTime", (10.0, 80.0)), ("ConvolutionKernel", ("B30f", "B70f"))]
+)
+def test_slices_of_two_contrasts_are_no_volume_though_each_has_a_place_of_its_own(tmp_path, tag, values):
+    for number in range(4):
+        slice_at(tmp_path / f"{number}.dcm", 3 * number, 0, **{tag: values[number // 2]})
+    with pytest.raises(DataError, match=f"several {tag}"):
+        read_image(tmp_path)
+
+
 def test_frames_of_several_units_or_more_than_the_header_says_are_refused(tmp_path):
     path = enhanced(tmp_path / "x.dcm", FRAMES)
     file = pydicom.dcmread(path)

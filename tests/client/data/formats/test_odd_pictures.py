@@ -265,6 +265,29 @@ def test_a_grey_value_that_is_transparent_is_refused_where_it_occurs(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "x.png").array[0], GREY)
 
 
+@pytest.mark.parametrize(("bits", "hidden"), [(1, 1), (2, 2), (4, 9), (8, 200)])
+def test_a_transparent_grey_of_few_bits_is_found_too(tmp_path, bits, hidden):
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    def png(grey: int) -> Path:
+        row = sum(grey << (8 - bits * (place + 1)) for place in range(8 // bits))  # one byte of one grey
+        (tmp_path / "x.png").write_bytes(
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", struct.pack(">IIBBBBB", 8 // bits, 1, bits, 0, 0, 0, 0))
+            + chunk(b"tRNS", struct.pack(">H", hidden))
+            + chunk(b"IDAT", zlib.compress(bytes([0, row])))
+            + chunk(b"IEND", b"")
+        )
+        return tmp_path / "x.png"
+
+    assert read_image(png(0)).array.max() == 0
+    with pytest.raises(DataError, match="transparent in places"):
+        read_image(png(hidden))
+
+
 def test_labels_that_a_tiff_shows_in_colours_are_their_numbers(tmp_path):
     labels = GREY % 3
     picture = Image.frombytes("P", (4, 3), labels.tobytes())
