@@ -1,13 +1,15 @@
 """Compiled networks give the same bits however a run goes: resumed, deployed, in phases, with two workers.
 
 To compile takes longest: the networks are the smallest, and compiled once for all these tests, and once more
-at a hospital. The other processes find them compiled, and are forked from one that has loaded PyTorch.
+at a hospital, by a compiler that remembers the same source. The other processes find them compiled, and are
+forked from one that has loaded PyTorch and what compiles.
 """
 
 import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from simulate.session.session import Hospitals, start
 from tests.cli import wardround
 from tests.conftest import SITES
 from tests.jobs import job_text, make_job
-from tests.simulate.session.test_resume import CONTEXT, run_to_the_end
+from tests.simulate.session.test_resume import CONTEXT, LOADED, run_to_the_end
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,6 +46,14 @@ PAIR: dict[str, Any] = {
     "training_compile": True,
 }
 SITE = SITES[0]
+PASSED_ON = ("XDG_CACHE_HOME", "CXX", "REMEMBERED")
+LOADED_TO_COMPILE = [
+    "torch._inductor.compile_fx",
+    "torch._dynamo.repro.after_dynamo",
+    "torch.distributed.tensor.experimental._func_map",
+    "torch.utils.cpp_extension",
+    "tests.simulate.session.test_compiled",
+]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +62,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
+        if "CXX" not in os.environ:
+            patch.setenv("CXX", str(Path(__file__).with_name("remembering_compiler.sh")))
+            patch.setenv("REMEMBERED", str(tmp_path_factory.mktemp("remembered")))
+        with pytest.MonkeyPatch.context() as ahead:
+            ahead.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")  # what is loaded ahead starts no helpers
+            CONTEXT.set_forkserver_preload([*LOADED, *LOADED_TO_COMPILE])
+            forkserver.ensure_running()  # no other than that of tests before, if there were any
         yield folder
 
 
@@ -63,16 +80,17 @@ def federation(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield running
 
 
-def in_a_process(cache: Path, work: Callable[..., None], *arguments: object) -> int:
+def in_a_process(work: Callable[..., None], *arguments: object) -> int:
     """Do something in a process that was forked before anything was compiled; returns its exit code."""
-    process = CONTEXT.Process(target=with_cache, args=(cache, work, *arguments))
+    environment = {name: value for name, value in os.environ.items() if name in PASSED_ON}
+    process = CONTEXT.Process(target=with_environment, args=(environment, work, *arguments))
     process.start()
     process.join()
     return process.exitcode
 
 
-def with_cache(cache: Path, work: Callable[..., None], *arguments: object) -> None:
-    os.environ["XDG_CACHE_HOME"] = str(cache)  # that of a process which was forked may be older
+def with_environment(environment: dict[str, str], work: Callable[..., None], *arguments: object) -> None:
+    os.environ.update(environment)  # that of a process which was forked may be older
     work(*arguments)
 
 
@@ -84,10 +102,10 @@ def kernels(cache: Path) -> set[Path]:
     return set((cache / "wardround" / "kernels").rglob("*.so"))
 
 
-def simulated(cache: Path, job: JobSpec, hospitals: Hospitals, out: Path) -> bytes:
+def simulated(job: JobSpec, hospitals: Hospitals, out: Path) -> bytes:
     """Return the model of a simulation in one other process."""
     run = start(job, hospitals, out, "cpu", baselines=False).path
-    assert in_a_process(cache, run_to_the_end, run, job, False, None) == 0
+    assert in_a_process(run_to_the_end, run, job, False, None) == 0
     return model(run)
 
 
@@ -99,7 +117,7 @@ def hospital(federation: LocalFederation) -> Hospitals:
 @pytest.fixture(scope="module")
 def expected(cache: Path, hospital: Hospitals, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return the model of the job at the hospital from one process, which compiles its network."""
-    bits = simulated(cache, make_job(**CNN), hospital, tmp_path_factory.mktemp("expected"))
+    bits = simulated(make_job(**CNN), hospital, tmp_path_factory.mktemp("expected"))
     assert kernels(cache)
     return bits
 
@@ -133,7 +151,7 @@ def train_twice(kernels: Path, told: Path) -> None:
 def test_another_process_compiles_nothing_and_neither_does_another_round(cache: Path, tmp_path: Path) -> None:
     folder, told = cache / "wardround" / "kernels", tmp_path / "told.json"
     assert folder.stat().st_mode & 0o077 == 0
-    assert in_a_process(cache, train_twice, folder, told) == 0
+    assert in_a_process(train_twice, folder, told) == 0
     first, second = json.loads(told.read_text())
     assert first == second
     graphs, hits, misses = first
@@ -147,8 +165,8 @@ def test_a_run_that_was_killed_and_resumed(
 ) -> None:
     job = make_job(**CNN)
     path = start(job, hospital, tmp_path, "cpu", baselines=False).path
-    assert in_a_process(cache, run_to_the_end, path, job, False, 12) == -signal.SIGKILL
-    assert in_a_process(cache, run_to_the_end, path, job, True, None) == 0
+    assert in_a_process(run_to_the_end, path, job, False, 12) == -signal.SIGKILL
+    assert in_a_process(run_to_the_end, path, job, True, None) == 0
     assert model(path) == expected
 
 
@@ -172,7 +190,7 @@ def test_a_real_hospital_with_kernels_of_its_own(
 
 def test_two_networks_in_phases(cache: Path, tiny_data: Path, tmp_path: Path) -> None:
     """Compiled by one process, found compiled by two workers."""
-    bits = simulated(cache, make_job(**PAIR), Hospitals(data=tiny_data), tmp_path / "one")
+    bits = simulated(make_job(**PAIR), Hospitals(data=tiny_data), tmp_path / "one")
     compiled, job = kernels(cache), tmp_path / "pair.toml"
     job.write_text(job_text(**PAIR))
     said = wardround("simulate", job, "--data", tiny_data, "--out", tmp_path, "--workers", "2")

@@ -25,17 +25,16 @@ KEEP_WHAT_OTHERS_KEEP = {"fedper", "fedrep", "fedsam", "bulyan", "normbound", "r
     "swarm",
     "fedbuff",
 }
+LOADED = [
+    "client.work.loaded_ahead",  # first: it loads PyTorch and MONAI in half of the time
+    "simulate.session.session",
+    "simulate.session.hospitals",
+    "server.report.one_run",
+    "server.report.render",
+    "shared.tasks.segmentation.task",
+]
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "client.work.loaded_ahead",  # first: it loads PyTorch and MONAI in half of the time
-        "simulate.session.session",
-        "simulate.session.hospitals",
-        "server.report.one_run",
-        "server.report.render",
-        "shared.tasks.segmentation.task",
-    ]
-)
+CONTEXT.set_forkserver_preload(LOADED)
 
 
 def kill_at(folder: Path, moment: int) -> None:
