@@ -39,7 +39,7 @@ def report_on_facts(runs: Sequence[RunFacts], *, images: bool = True) -> Report:
     """Return the same of what runs say, as somebody may see it; raises as `report_on`."""
     if len(runs) == 1:
         return report_of(runs[0], images=images)
-    from server.report.side_by_side import report_of_several  # noqa: PLC0415  (with Altair)
+    from server.report.side_by_side import report_of_several  # noqa: PLC0415  (of few calls)
 
     return report_of_several(runs)
 
@@ -56,7 +56,7 @@ def write_page(run: Path, out: Path | None = None) -> Path:
 
 def write_html(report: Report, out: Path) -> Path:
     """Write a report as a page; returns the file."""
-    from server.report.render import html  # noqa: PLC0415  (with Altair)
+    from server.report.render import html  # noqa: PLC0415  (with vl-convert)
 
     write_atomic(out, html(report).encode())
     return out

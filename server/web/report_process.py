@@ -11,7 +11,7 @@ _NICE = 10  # rounds go first
 
 def _made(asked: dict[str, Any]) -> dict[str, str]:
     _say("Loading what reports are made with.")
-    from server.report.facts import RunFacts  # noqa: PLC0415  (with Altair; what is said comes first)
+    from server.report.facts import RunFacts  # noqa: PLC0415  (takes time; what is said comes first)
     from server.report.render import html, middle  # noqa: PLC0415
     from server.report.write import report_on_facts  # noqa: PLC0415
     from server.web.seen_run import SeenRun  # noqa: PLC0415

@@ -1,4 +1,7 @@
-"""Figures as SVG: declared with Altair, drawn by vl-convert, without a browser or a network.
+"""Figures as SVG: declared in Vega-Lite, drawn by vl-convert, without a browser or a network.
+
+Vega-Lite's tables are written as they are: Altair makes the same ones in twice the time of the drawing, as it
+copies a chart whenever something is added to it.
 
 Sites and classes have the colours of Okabe and Ito (2008), which the colour-blind tell apart, and marks or
 dashes beside them. Where there are more than those, all are grey and the best and the worst are named.
@@ -9,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import altair as alt
 import vl_convert
 
 from shared.metrics.figures import Cell, Figure, Point
@@ -29,6 +31,10 @@ _WIDTH, _HEIGHT, _SQUARE = 330, 220, 260
 _LETTER = 7.5  # pixels, in the widest of the fonts that a reader may have
 _ROW = 22  # of a matrix or of dots
 _SERIES, _ALONG, _UP = "series", "along", "up"
+_NAMES = {"type": "text", "fontSize": 12, "font": _FONT, "color": INK}
+_NO_LINE = {"domain": False, "ticks": False}
+
+Table = dict[str, Any]  # of Vega-Lite
 
 
 def svg(figure: Figure) -> str:
@@ -38,8 +44,7 @@ def svg(figure: Figure) -> str:
     """
     figure = replace(figure, points=[_printable(point) for point in figure.points])
     draw = {"matrix": _matrix, "dots": _dots}.get(figure.kind, _lines)
-    chart = draw(figure).to_dict(validate=False)
-    drawn = str(vl_convert.vegalite_to_svg(chart | {"config": _style()}, vl_version="6.4"))
+    drawn = str(vl_convert.vegalite_to_svg(draw(figure) | {"config": _style()}, vl_version="6.4"))
     drawn = re.sub(r'id="([^"]*)"', rf'id="{figure.name}-\1"', drawn)
     drawn = re.sub(r"url\(#([^)]*)\)", rf"url(#{figure.name}-\1)", drawn)
     drawn = _PATH.sub(lambda path: _LONG.sub(r"\1", path[0]), drawn)
@@ -59,7 +64,7 @@ def _wider(size: re.Match[str], figure: Figure) -> str:
     return f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
 
 
-def _style() -> dict[str, Any]:
+def _style() -> Table:
     """Return Vega-Lite's table of what all figures have in common."""
     axis = {
         "labelColor": INK,
@@ -89,55 +94,67 @@ def _style() -> dict[str, Any]:
     }
 
 
-def _values(figure: Figure, points: Sequence[Sequence[Cell]]) -> alt.Data:
+def _quantity(field: str, **more: Any) -> Table:
+    return {"field": field, "type": "quantitative", **more}
+
+
+def _category(field: str, **more: Any) -> Table:
+    return {"field": field, "type": "nominal", **more}
+
+
+def _values(points: Sequence[Sequence[Cell]]) -> Table:
     rows = [
         {_SERIES: str(one), _ALONG: along, _UP: up, "order": number}
         for number, (one, along, up) in enumerate(points)
     ]
-    return alt.Data(values=rows)
+    return {"values": rows}
 
 
-def _lines(figure: Figure) -> Any:
+def _lines(figure: Figure) -> Table:
     """Return lines, each with its name; of many the first, the best and the worst, and the others grey."""
     names = list(dict.fromkeys(str(point[0]) for point in figure.points))
     named = names if len(names) <= len(COLOURS) else _best_and_worst(figure, names)
     square = figure.unit
-    scale = alt.Scale(domain=[0, 1]) if square else alt.Scale(zero=False, nice=True)
-    x = alt.X(f"{_ALONG}:Q", title=figure.columns[1], scale=scale, axis=alt.Axis(tickCount=5, grid=square))
-    y = alt.Y(f"{_UP}:Q", title=figure.columns[2], scale=scale, axis=alt.Axis(tickCount=5))
-    step: dict[str, Any] = {"interpolate": "step-after"} if figure.kind == "steps" else {}
+    scale = {"domain": [0, 1]} if square else {"zero": False, "nice": True}
+    axis = {"tickCount": 5}
+    x = _quantity(_ALONG, title=figure.columns[1], scale=scale, axis=axis | {"grid": square})
+    y = _quantity(_UP, title=figure.columns[2], scale=scale, axis=axis)
+    mark: Table = (
+        {"type": "line", "interpolate": "step-after"} if figure.kind == "steps" else {"type": "line"}
+    )
     behind = [point for point in figure.points if str(point[0]) not in named]
-    layers: list[Any] = []
+    layers: list[Table] = []
     if figure.diagonal:
-        ends = alt.Data(values=[{_ALONG: 0, _UP: 0}, {_ALONG: 1, _UP: 1}])
-        layers.append(
-            alt.Chart(ends).mark_line(color=_GREY, strokeDash=[3, 3], strokeWidth=1).encode(x=x, y=y)
-        )
+        ends = {"values": [{_ALONG: 0, _UP: 0}, {_ALONG: 1, _UP: 1}]}
+        dashed = {"type": "line", "color": _GREY, "strokeDash": [3, 3], "strokeWidth": 1}
+        layers.append({"data": ends, "mark": dashed, "encoding": {"x": x, "y": y}})
+    order = _quantity("order")
     if behind:
-        base = alt.Chart(_values(figure, behind))
-        line = base.mark_line(color=_GREY, opacity=0.6, strokeWidth=1, **step)
-        layers.append(line.encode(x=x, y=y, detail=f"{_SERIES}:N", order="order:Q"))
+        grey = mark | {"color": _GREY, "opacity": 0.6, "strokeWidth": 1}
+        encoding = {"x": x, "y": y, "detail": _category(_SERIES), "order": order}
+        layers.append({"data": _values(behind), "mark": grey, "encoding": encoding})
     front = [point for point in figure.points if str(point[0]) in named]
     look = {
         "x": x,
         "y": y,
-        "color": _scaled(alt.Color, named, COLOURS),
-        "strokeDash": _scaled(alt.StrokeDash, named, _DASHES),
-        "shape": _scaled(alt.Shape, named, _SHAPES),
+        "color": _scaled(named, COLOURS),
+        "strokeDash": _scaled(named, _DASHES),
+        "shape": _scaled(named, _SHAPES),
     }
+    data, place = _values(front), {"x": x, "y": y, "color": look["color"]}
     widths = [3 if name == "federation" else 1.75 for name in named]
-    chart = alt.Chart(_values(figure, front)).encode(x=x, y=y, color=look["color"])
-    line = chart.mark_line(**step).encode(strokeWidth=_scaled(alt.StrokeWidth, named, widths))
-    layers.append(line.encode(order="order:Q", strokeDash=look["strokeDash"]))
+    encoding = place | {"strokeWidth": _scaled(named, widths), "order": order}
+    layers.append({"data": data, "mark": mark, "encoding": encoding | {"strokeDash": look["strokeDash"]}})
     if len(front) <= 2 * len(named) + 12:
-        layers.append(chart.mark_point(filled=True, size=36, opacity=1).encode(shape=look["shape"]))
+        point = {"type": "point", "filled": True, "size": 36, "opacity": 1}
+        layers.append({"data": data, "mark": point, "encoding": place | {"shape": look["shape"]}})
     if len(named) > 1:
         layers.append(_names(figure, front, named, look))
     side = {"width": _SQUARE, "height": _SQUARE} if square else {"width": _WIDTH, "height": _HEIGHT}
-    return alt.layer(*layers).properties(**side)
+    return {"layer": layers, **side}
 
 
-def _names(figure: Figure, front: Sequence[Any], named: Sequence[str], look: Mapping[str, Any]) -> Any:
+def _names(figure: Figure, front: Sequence[Any], named: Sequence[str], look: Mapping[str, Table]) -> Table:
     """Return the names of lines: at their ends, moved apart; of squares, where all end at one, beside it.
 
     Letters have the ink of the page, since few colours can be read; a piece of the line stands before them.
@@ -156,25 +173,22 @@ def _names(figure: Figure, front: Sequence[Any], named: Sequence[str], look: Map
         {_SERIES: name, _ALONG: last[name][1], _UP: height}
         for name, height in zip(ends, heights, strict=True)
     ]
-    base = alt.Chart(alt.Data(values=rows)).encode(x=look["x"], y=look["y"])
-    dots = base.mark_point(filled=True, size=40, opacity=1, xOffset=9).encode(
-        color=look["color"], shape=look["shape"]
-    )
-    text = base.mark_text(align="left", dx=17, fontSize=12, font=_FONT, color=INK).encode(text=f"{_SERIES}:N")
-    return dots + text
+    place = {"x": look["x"], "y": look["y"]}
+    point = {"type": "point", "filled": True, "size": 40, "opacity": 1, "xOffset": 9}
+    dots = {"mark": point, "encoding": place | {"color": look["color"], "shape": look["shape"]}}
+    text = {"mark": _NAMES | {"align": "left", "dx": 17}, "encoding": place | {"text": _category(_SERIES)}}
+    return {"data": {"values": rows}, "layer": [dots, text]}
 
 
-def _names_beside(named: Sequence[str], look: Mapping[str, Any]) -> Any:
+def _names_beside(named: Sequence[str], look: Mapping[str, Table]) -> Table:
     rows = [{_SERIES: name, _UP: 0.97 - 0.075 * place} for place, name in enumerate(named)]
-    base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y(f"{_UP}:Q", scale=alt.Scale(domain=[0, 1])))
-    pieces = base.mark_rule(strokeWidth=2).encode(
-        x=alt.value(_SQUARE + 12),
-        x2=alt.value(_SQUARE + 32),
-        color=look["color"],
-        strokeDash=look["strokeDash"],
-    )
-    text = base.mark_text(align="left", baseline="middle", fontSize=12, font=_FONT, color=INK)
-    return pieces + text.encode(x=alt.value(_SQUARE + 38), text=f"{_SERIES}:N")
+    y = _quantity(_UP, scale={"domain": [0, 1]})
+    ends = {"x": {"value": _SQUARE + 12}, "x2": {"value": _SQUARE + 32}}
+    lines = {"color": look["color"], "strokeDash": look["strokeDash"]}
+    pieces = {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"y": y, **ends, **lines}}
+    mark = _NAMES | {"align": "left", "baseline": "middle"}
+    text = {"mark": mark, "encoding": {"y": y, "x": {"value": _SQUARE + 38}, "text": _category(_SERIES)}}
+    return {"data": {"values": rows}, "layer": [pieces, text]}
 
 
 def _best_and_worst(figure: Figure, names: Sequence[str]) -> list[str]:
@@ -184,7 +198,7 @@ def _best_and_worst(figure: Figure, names: Sequence[str]) -> list[str]:
     return [names[0], ranked[-1], ranked[0]]
 
 
-def _matrix(figure: Figure) -> Any:
+def _matrix(figure: Figure) -> Table:
     """Return a matrix: of counts the larger of a row is the darker, of figures the larger of all."""
     rows = list(dict.fromkeys(str(point[0]) for point in figure.points))
     columns = list(dict.fromkeys(str(point[1]) for point in figure.points))
@@ -205,50 +219,52 @@ def _matrix(figure: Figure) -> Any:
     ]
     longest = max(map(len, columns)) * _LETTER
     turned = longest > _cell(columns)
-    across = alt.Axis(
-        orient="top",
-        labelAngle=-90 if turned else 0,
-        labelAlign="left" if turned else "center",
-        labelBaseline="middle" if turned else "bottom",
-        minExtent=longest if turned else 20,
-        domain=False,
-        ticks=False,
-    )
-    x = alt.X(f"{_ALONG}:N", title=figure.columns[1], sort=columns, axis=across)
-    y = alt.Y(f"{_SERIES}:N", title=figure.columns[0], sort=rows, axis=_names_axis(rows))
-    base = alt.Chart(alt.Data(values=values)).encode(x=x, y=y)
-    tiles = base.mark_rect(stroke=_GREY, strokeOpacity=0.3).encode(
-        color=alt.value(ACCENT),
-        opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0, 0.55]), legend=None),
-    )
-    text = base.mark_text(fontSize=12, font=_FONT, color=INK).encode(text="text:N")
+    across = _NO_LINE | {
+        "orient": "top",
+        "labelAngle": -90 if turned else 0,
+        "labelAlign": "left" if turned else "center",
+        "labelBaseline": "middle" if turned else "bottom",
+        "minExtent": longest if turned else 20,
+    }
+    x = _category(_ALONG, title=figure.columns[1], sort=columns, axis=across)
+    y = _category(_SERIES, title=figure.columns[0], sort=rows, axis=_names_axis(rows))
+    share = _quantity("share", scale={"domain": [0, 1], "range": [0, 0.55]}, legend=None)
+    tile = {"type": "rect", "stroke": _GREY, "strokeOpacity": 0.3}
+    filled = {"x": x, "y": y, "color": {"value": ACCENT}, "opacity": share}
+    text = {"mark": _NAMES, "encoding": {"x": x, "y": y, "text": _category("text")}}
     side = {"width": len(columns) * _cell(columns), "height": max(len(rows) * 30, 60)}
-    return (tiles + text).properties(**side)
+    return {"data": {"values": values}, "layer": [{"mark": tile, "encoding": filled}, text], **side}
 
 
 def _cell(columns: Sequence[str]) -> int:
     return max(44, min(110, _WIDTH // len(columns)))
 
 
-def _dots(figure: Figure) -> Any:
+def _dots(figure: Figure) -> Table:
     """Return one row of dots for each group, with a bar at its median."""
     groups = list(dict.fromkeys(str(point[0]) for point in figure.points))
-    scale = alt.Scale(domain=[0, 1]) if figure.unit else alt.Scale(zero=False)
-    x = alt.X(f"{_UP}:Q", title=figure.columns[2], scale=scale, axis=alt.Axis(tickCount=5))
-    y = alt.Y(
-        f"{_SERIES}:N", title=None, sort=groups, axis=alt.Axis(domain=False, ticks=False, labelPadding=8)
-    )
-    base = alt.Chart(_values(figure, figure.points)).encode(x=x, y=y)
-    dots = base.mark_circle(color=ACCENT, size=40, opacity=0.55)
-    medians = base.mark_tick(color=INK, thickness=2, size=18).encode(x=alt.X(f"median({_UP}):Q", scale=scale))
-    return (dots + medians).properties(width=_WIDTH, height=max(len(groups) * _ROW, 60))
+    scale = {"domain": [0, 1]} if figure.unit else {"zero": False}
+    x = _quantity(_UP, title=figure.columns[2], scale=scale, axis={"tickCount": 5})
+    y = _category(_SERIES, title=None, sort=groups, axis=_NO_LINE | {"labelPadding": 8})
+    circle = {"type": "circle", "color": ACCENT, "size": 40, "opacity": 0.55}
+    tick = {"type": "tick", "color": INK, "thickness": 2, "size": 18}
+    median = _quantity(_UP, aggregate="median", scale=scale)
+    return {
+        "data": _values(figure.points),
+        "layer": [
+            {"mark": circle, "encoding": {"x": x, "y": y}},
+            {"mark": tick, "encoding": {"x": median, "y": y}},
+        ],
+        "width": _WIDTH,
+        "height": max(len(groups) * _ROW, 60),
+    }
 
 
-def _names_axis(names: Sequence[str]) -> Any:
-    return alt.Axis(domain=False, ticks=False, labelPadding=8, minExtent=max(map(len, names)) * _LETTER + 12)
+def _names_axis(names: Sequence[str]) -> Table:
+    return _NO_LINE | {"labelPadding": 8, "minExtent": max(map(len, names)) * _LETTER + 12}
 
 
-def _scaled(channel: Any, names: Sequence[str], values: Sequence[Any]) -> Any:
+def _scaled(names: Sequence[str], values: Sequence[Any]) -> Table:
     """Return the encoding of series by a few values; where there are more series, they come again."""
     cycled = [values[number % len(values)] for number in range(len(names))]
-    return channel(f"{_SERIES}:N", scale=alt.Scale(domain=list(names), range=cycled), legend=None)
+    return _category(_SERIES, scale={"domain": list(names), "range": cycled}, legend=None)
