@@ -32,6 +32,7 @@ from shared.errors import RunError
 from shared.files import Lock
 from shared.flower.control import Control
 from shared.pki.certificates import write_file
+from shared.pki.join_string import Join
 from simulate.session.setup import OPEN_POLICY
 
 PROJECT = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ class LocalFederation:
         coordinator, folder = self.folder / "coordinator", self.folder / name
         with open_registry(coordinator) as registry:
             token = registry.invite(name)
-        enrol(join_string(coordinator, name, token), folder)
+        self.join(join_string(coordinator, name, token), folder)
         lines = []
         for dataset, manifest in datasets.items():
             lines += [f"[datasets.{dataset}]", f'manifest = "{manifest.resolve()}"', f'site = "{name}"']
@@ -123,6 +124,10 @@ class LocalFederation:
             write_file(folder / "keys" / NAME, CohortKey.drawn(seed).secret)
         site_file.write_text(text + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
         return folder
+
+    def join(self, invitation: Join, folder: Path) -> None:
+        """Let a site that is invited join over the network."""
+        enrol(invitation, folder)
 
     @property
     def sites_port(self) -> int:

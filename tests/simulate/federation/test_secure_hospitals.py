@@ -13,8 +13,8 @@ from shared.networks.build import build_model
 from shared.pki.certificates import key_fingerprint, load_key
 from shared.privacy.secagg.records import STATISTICS, TRAIN, VALIDATION
 from shared.privacy.secagg.wide import decode
-from simulate.federation.processes import LocalFederation
 from tests.conftest import SITES, write_dataset
+from tests.simulate.federation.absent_coordinator import AbsentCoordinator
 from tests.simulate.federation.secure_hospitals import (
     Coordinator,
     Hospitals,
@@ -31,7 +31,7 @@ FEWER = SITES[:3]
 @pytest.fixture(scope="module")
 def joined(tiny_data: Path, tmp_path_factory) -> dict[str, Path]:
     """Return the folders of four hospitals that have joined a federation; nobody serves them yet."""
-    with LocalFederation(tmp_path_factory.mktemp("federation")) as federation:
+    with AbsentCoordinator(tmp_path_factory.mktemp("federation")) as federation:
         return {site: federation.enrol(site, {"discs": tiny_data}) for site in SITES}
 
 

@@ -17,9 +17,9 @@ from server.rounds.loop import RoundLoop
 from server.runs.folder import RunFolder
 from shared.flower import COORDINATOR_NODE, become
 from shared.job.schema import JobSpec
-from simulate.federation.processes import LocalFederation
 from simulate.session.grid import LocalGrid, node_id
 from simulate.workers.in_process import InProcess
+from tests.simulate.federation.absent_coordinator import AbsentCoordinator
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ class InTurn(LocalGrid):
 @pytest.fixture(scope="module")
 def hospitals(tiny_data: Path, tmp_path_factory) -> list[Path]:
     """Return the folders of three hospitals that have joined a federation; each run opens them anew."""
-    with LocalFederation(tmp_path_factory.mktemp("federation")) as federation:
+    with AbsentCoordinator(tmp_path_factory.mktemp("federation")) as federation:
         return [federation.enrol(site, {"discs": tiny_data}) for site in SITES]
 
 
