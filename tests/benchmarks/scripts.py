@@ -25,6 +25,7 @@ ON_REAL_DATA = {
     "active_labels",
     "pretraining",
     "tcga_brca",
+    "personal_models",
 }
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = [
