@@ -30,6 +30,7 @@ ON_REAL_DATA = {
 # Each file of tests runs some, so that workers share them out; those that are not named are in the last one.
 FEDERATIONS = [
     "deployment_overhead",
+    "every_job",
     "faulty_network",
     "fifty_sites",
     "large_model",
