@@ -32,6 +32,7 @@ LOADED = [
     "server.report.one_run",
     "server.report.render",
     "shared.tasks.segmentation.task",
+    "tests.simulate.session.test_resume",  # which says what a process does
 ]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(LOADED)
