@@ -185,10 +185,11 @@ def intervals(case: Case, task: Task, patients: int, number: int) -> dict[tuple[
     }
     sites = [own.patient_tables() for own in sets.values()]
     bootstrap = Bootstrap(sum(map(patients_in, sites)), _DRAWS, number)
-    figures = task.metrics(task.fine_edges()).resampled(sites, bootstrap.draws)
+    metrics = task.metrics(task.fine_edges())
+    spreads, figures = metrics.spreads(sites), metrics.resampled(sites, bootstrap.draws)
     found: dict[tuple[str, str], Interval] = {}
     for name in case.figures:
-        if (interval := bootstrap.interval(figures[name])) is not None:
+        if (interval := bootstrap.interval(figures[name], spreads.get(name, 1.0))) is not None:
             found[name, "rehearsal"] = interval
         low, high = np.nanpercentile(figures[name][1 : _DRAWS + 1], (2.5, 97.5))
         found[name, "percentiles"] = float(low), float(high)

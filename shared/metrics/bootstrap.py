@@ -54,21 +54,23 @@ class Bootstrap:
     def _groups(self) -> int:
         return min(self.patients, _MOST_GROUPS) if self.number else 0
 
-    def interval(self, figures: Numbers) -> Interval | None:
+    def interval(self, figures: Numbers, spread: float = 1.0) -> Interval | None:
         """Return the interval of a figure; None where there is none.
 
         Args:
             figures: The figure in each of the draws.
+            spread: See `MetricSet.spreads`.
         """
-        found = self.confidence(figures, np.array([_TAIL, 1 - _TAIL]))
+        found = self.confidence(figures, np.array([_TAIL, 1 - _TAIL]), spread)
         return None if found is None else (float(found[0]), float(found[1]))
 
-    def confidence(self, figures: Numbers, levels: Numbers) -> Numbers | None:
+    def confidence(self, figures: Numbers, levels: Numbers, spread: float = 1.0) -> Numbers | None:
         """Return below which value the true figure is with each confidence (n,); None where that is unknown.
 
         Args:
             figures: The figure in each of the draws.
             levels: Of confidence, between 0 and 1 (n,).
+            spread: See `MetricSet.spreads`.
         """
         value, drawn = figures[0], figures[1 : self.number + 1]
         drawn = drawn[~np.isnan(drawn)]
@@ -77,7 +79,8 @@ class Bootstrap:
         if np.ptp(drawn) == 0:
             return self._without_spread(float(value), levels)
         moved = _Correction.of(value, drawn, figures[self.number + 1 :])
-        return np.percentile(drawn, 100 * moved(self._expanded(levels)))
+        found: Numbers = np.percentile(drawn, 100 * moved(self._expanded(levels)))
+        return found if spread == 1 else value + spread * (found - value)
 
     def _expanded(self, levels: Numbers) -> Numbers:
         """Return normal deviates as wide as Student's t with this many patients has them."""

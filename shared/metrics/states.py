@@ -161,9 +161,8 @@ class MetricSet(ABC):
         """Return what each patient has added to the mean or the totals `name`; there must be some."""
         parts = self._values[name]
         patients = [patient for names, _, _ in parts for patient in names]
-        values = torch.cat([values for _, values, _ in parts])
-        counted = torch.cat([counted for _, _, counted in parts])
-        return PatientValues.of(patients, values.double().numpy(), counted.numpy())
+        values = torch.cat([values for _, values, _ in parts]).double().numpy()
+        return PatientValues.of(patients, values, torch.cat([one for _, _, one in parts]).numpy())
 
     def add_further(self, predicted: Prediction, batch: Batch) -> None:
         """Add a batch to the metrics that the job asks for besides those of its task."""
@@ -294,8 +293,11 @@ class MetricSet(ABC):
 
         Sums that compare patients with each other don't add up over them: say here what they are.
         """
-        states: NDArray[np.float64] = draws @ joined(sites, STATES)
-        return states
+        return np.asarray(draws @ joined(sites, STATES), np.float64)
+
+    def spreads(self, sites: Sequence[Tables]) -> Mapping[str, float]:
+        """Return the deviation of figures in parts of that of draws, where pairs vary too much."""
+        return {}
 
     def influences(self, sites: Sequence[Tables]) -> Mapping[str, NDArray[np.float64]]:
         """Return by how much each patient moves a figure, to first order (P,), where that is known."""

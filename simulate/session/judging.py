@@ -85,11 +85,12 @@ def compare(task: Task, sites: Mapping[str, Tables]) -> dict[str, Any]:
     bootstrap = Bootstrap(patients, _DRAWS if has_intervals else 0, task.job.job.seed)
     metrics = task.metrics(task.fine_edges())
     figures = metrics.resampled(list(tested.values()), bootstrap.draws)
+    spreads = metrics.spreads(list(tested.values()))
     rivals, wanted = metrics.rivals(tested), _wanted(task.job)
     found = comparison(
         task.job,
         {name: float(found[0]) for name, found in figures.items()},
-        _intervals(bootstrap, figures, set(wanted) - set(metrics.no_interval)),
+        _intervals(bootstrap, figures, set(wanted) - set(metrics.no_interval), spreads),
         rivals.values,
         one_class=rivals.one_class,
         patients=patients,
@@ -112,7 +113,8 @@ def _of_site(task: Task, tables: Tables, number: int) -> dict[str, Any]:
     bootstrap = Bootstrap(patients, number, task.job.job.seed)
     metrics = task.metrics(task.fine_edges())
     figures = metrics.resampled([tables], bootstrap.draws)
-    found = _intervals(bootstrap, figures, set(_wanted(task.job)) - set(metrics.no_interval))
+    names = set(_wanted(task.job)) - set(metrics.no_interval)
+    found = _intervals(bootstrap, figures, names, metrics.spreads([tables]))
     return {
         "patients": patients,
         "metrics": {
@@ -129,6 +131,12 @@ def _wanted(job: JobSpec) -> list[str]:
     return [spec.name for spec in specs if spec.name != "loss" and (spec.shown or spec.name in asked)]
 
 
-def _intervals(bootstrap: Bootstrap, figures: Figures, names: Set[str]) -> dict[str, Interval]:
-    found = {name: bootstrap.interval(values) for name, values in figures.items() if name in names}
+def _intervals(
+    bootstrap: Bootstrap, figures: Figures, names: Set[str], spreads: Mapping[str, float]
+) -> dict[str, Interval]:
+    found = {
+        name: bootstrap.interval(values, spreads.get(name, 1.0))
+        for name, values in figures.items()
+        if name in names
+    }
     return {name: interval for name, interval in found.items() if interval is not None}

@@ -29,7 +29,14 @@ from shared.tasks.survival.losses import (
     survival_until,
 )
 from shared.tasks.survival.options import Survival
-from shared.tasks.survival.resampled import errors_of_curves, kaplan_meier, pairs_of_draws
+from shared.tasks.survival.resampled import (
+    Numbers,
+    chance_in_pairs,
+    errors_of_curves,
+    kaplan_meier,
+    pairs_of_draws,
+    spread_of_pairs,
+)
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -118,13 +125,23 @@ class SurvivalMetrics(MetricSet):
         """See the base class: pairs are of two patients who are drawn."""
         states, start = super().drawn_states(sites, draws), 0
         found = np.zeros((len(draws), 2))
-        for tables in sites:
-            risks, times, observed = (tables[name].numpy() for name in (RISK, TIME, OBSERVED))
+        for risks, times, observed in map(_followed, sites):
             end = start + len(risks)
             found += pairs_of_draws(risks, times, observed, draws[:, start:end].astype(float))
             start = end
         states[:, self.place("concordance", "total")] = found
         return states
+
+    def spreads(self, sites: Sequence[Tables]) -> Mapping[str, float]:
+        """See the base class: draws have the chance of single pairs more than once."""
+        of_sites = [_followed(tables) for tables in sites]
+        right, among = np.sum([pairs_of_draws(*own, np.ones((1, len(own[0])))) for own in of_sites], axis=0)[
+            0
+        ]
+        if among == 0:
+            return {}
+        chance = np.sum([chance_in_pairs(*own, right / among) for own in of_sites], axis=0)
+        return {"concordance": spread_of_pairs(*chance)}
 
     def figures(self) -> Iterator[Figure]:
         """See the base class: the Brier score over time, and how well chances of surviving are calibrated."""
@@ -227,3 +244,8 @@ class SurvivalMetrics(MetricSet):
         widths = torch.diff(self._edges, prepend=self._edges.new_zeros(1))
         widths = torch.where(errors.isnan(), 0.0, widths)
         return float((errors.nan_to_num() * widths).sum() / widths.sum())
+
+
+def _followed(tables: Tables) -> tuple[Numbers, Numbers, Numbers]:
+    """Return risks, times and whether the event came of a site's patients (P,)."""
+    return tables[RISK].numpy(), tables[TIME].numpy(), tables[OBSERVED].numpy()

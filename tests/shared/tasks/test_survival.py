@@ -15,8 +15,9 @@ from shared.job.schema import JobSpec, parse_job
 from shared.networks.build import build_model, models_of
 from shared.tasks import make_task
 from shared.tasks.survival.losses import cox_losses, hazard_losses, survival_at
-from shared.tasks.survival.metrics import SurvivalMetrics
+from shared.tasks.survival.metrics import OBSERVED, RISK, TIME, SurvivalMetrics
 from shared.tasks.survival.options import Survival
+from shared.tasks.survival.resampled import pairs_of_draws
 from tests.jobs import make_job
 
 EDGES = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
@@ -305,3 +306,42 @@ def test_what_is_missing_is_the_mean_of_all_sites_and_can_be_told() -> None:
 def test_a_job_without_images_needs_no_table_of_data() -> None:
     spec = job()
     assert parse_job(spec.model_dump(mode="json"), "again").digest() == spec.digest()
+
+
+def small_hospitals(generator: np.random.Generator) -> list[list[np.ndarray]]:
+    """Return what is known of eight patients each."""
+    found = []
+    for _ in range(5):
+        risk = generator.normal(size=8)
+        time, end = generator.exponential(np.exp(-risk)), generator.exponential(2, 8)
+        found.append([risk + generator.normal(size=8), np.minimum(time, end), (time <= end).astype(float)])
+    return found
+
+
+def test_concordance_of_small_hospitals_spreads_as_with_other_patients():
+    """Draws alone spread it by a third too much."""
+    generator = np.random.default_rng(3)
+
+    def drawn(own: list[list[np.ndarray]], draws: np.ndarray) -> np.ndarray:
+        parts = zip(own, np.split(draws, 5, axis=1), strict=True)
+        pairs = sum(pairs_of_draws(*site, counts) for site, counts in parts)
+        return pairs[:, 0] / pairs[:, 1]
+
+    true = np.std([drawn(small_hospitals(generator), np.ones((1, 40))) for _ in range(500)])
+    found = []
+    for _ in range(30):
+        own = small_hospitals(generator)
+        spread = drawn(own, generator.multinomial(40, np.full(40, 1 / 40), 200).astype(float)).std()
+        tables = [dict(zip((RISK, TIME, OBSERVED), map(torch.from_numpy, site), strict=True)) for site in own]
+        found.append((spread, spread * metrics_of(job(**COX)).spreads(tables)["concordance"]))
+    by_draws, told = np.mean(found, axis=0)
+    assert by_draws > 1.25 * true
+    assert told == pytest.approx(true, rel=0.15)
+
+
+def test_no_pair_has_no_spread_and_all_pairs_right_the_draws_own():
+    one = [torch.tensor([values], dtype=torch.float64) for values in (0.0, 1.0, 1.0)]
+    assert metrics_of(job(**COX)).spreads([dict(zip((RISK, TIME, OBSERVED), one, strict=True))]) == {}
+    right = [torch.arange(6.0).flip(0), torch.arange(6.0), torch.ones(6)]
+    tables = dict(zip((RISK, TIME, OBSERVED), right, strict=True))
+    assert metrics_of(job(**COX)).spreads([tables]) == {"concordance": 1.0}
