@@ -14,6 +14,7 @@ from shared.files import write_new
 from shared.text.names import suggestion
 
 Cells = Mapping[str, str]
+_NO_FILES = frozenset({"patient", "bag", "label", "site", "split"})
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ def join(
     used = {row[by] for row in rows} & known.keys()
     if not used:
         raise DataError(f"none of its '{theirs or by}' is a '{by}' of {path}", where=table)
+    own = [row for row in rows if row[by] in used or not drop]
     written = [
-        moved(row, path.parent, out.parent) | {name: known.get(row[by], {}).get(name, "") for name in added}
-        for row in rows
-        if row[by] in used or not drop
+        there | {name: known.get(row[by], {}).get(name, "") for name in added}
+        for row, there in zip(own, moved(own, path.parent, out.parent), strict=True)
     ]
     write_rows(out, [*header, *added], written)
     kept = [name for name in their_header if name in header and name != (theirs or by)]
@@ -96,17 +97,34 @@ def _by_key(path: Path, rows: Sequence[Cells], key: str) -> dict[str, Cells]:
     return found
 
 
-def moved(row: Cells, old: Path, new: Path) -> dict[str, str]:
-    """Return a row of a manifest in one folder, whose names of files lead there from another folder."""
+def moved(rows: Sequence[Cells], old: Path, new: Path) -> list[dict[str, str]]:
+    """Return the rows of a manifest in one folder, whose names of files lead there from another folder.
+
+    A folder for each patient or class has the name of its patient or class: these columns stay, since a
+    patient by another name is on another side of the split. So does a column of which few cells name files.
+    """
     if old.resolve() == new.resolve():
-        return dict(row)
-    return {name: _seen_from(cell, old, new) for name, cell in row.items()}
+        return [dict(row) for row in rows]
+    files = {name for name in rows[0] if name not in _NO_FILES and _names_files(rows, name, old)}
+    return [
+        {name: _seen_from(cell, old, new) if name in files else cell for name, cell in row.items()}
+        for row in rows
+    ]
+
+
+def _names_files(rows: Sequence[Cells], column: str, folder: Path) -> bool:
+    filled = [row[column] for row in rows if row[column]]
+    return 2 * sum(_are_there(cell, folder) for cell in filled) > len(filled)
+
+
+def _are_there(cell: str, folder: Path) -> bool:
+    return all(part and is_there(folder / part) for part in cell.split("|"))
 
 
 def _seen_from(cell: str, old: Path, new: Path) -> str:
     """Return a cell, whose parts between '|' may name files; absolute names stay."""
     parts = cell.split("|")
-    if not all(part and not Path(part).is_absolute() and is_there(old / part) for part in parts):
+    if any(Path(part).is_absolute() for part in parts) or not _are_there(cell, old):
         return cell
     return "|".join(os.path.relpath((old / part).resolve(), new.resolve()) for part in parts)
 

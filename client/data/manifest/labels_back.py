@@ -62,7 +62,7 @@ def take_labels(manifest: Path, labels: Path, out: Path, *, image: str = "image"
     else:
         given, empty = _of_table(labels, rows, image)
     before = {number: rows[number].get(column, "") for number in given}
-    found = [moved(row, path.parent, out.parent) for row in rows]
+    found = moved(rows, path.parent, out.parent)
     filled = same = 0
     for number, label in given.items():
         is_same = found[number].get(column, "") == label or before[number] == label

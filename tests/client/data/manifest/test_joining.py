@@ -50,6 +50,20 @@ def test_files_are_named_as_seen_from_the_new_manifest(folder: Path) -> None:
     assert (folder / "elsewhere" / first["image"]).is_file()
 
 
+def test_a_patient_whose_folder_has_their_name_keeps_it(tmp_path: Path) -> None:
+    """By another name they would be on another side of the split: who tests would train the next model."""
+    for name in ("ann", "bob", "yes", "50"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "manifest.csv").write_text("patient,image,label,age\nann,ann,yes,50\nbob,bob,no,60\n")
+    (tmp_path / "clinic.csv").write_text("patient,grade\nann,1\nbob,2\n")
+    (tmp_path / "elsewhere").mkdir()
+    join(tmp_path, tmp_path / "clinic.csv", tmp_path / "elsewhere/both.csv")
+    assert [list(row.values()) for row in rows(tmp_path / "elsewhere/both.csv")] == [
+        ["ann", "../ann", "yes", "50", "1"],
+        ["bob", "../bob", "no", "60", "2"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
