@@ -257,10 +257,12 @@ def _looks(db: sqlite3.Connection, patients: str) -> int:
 
 
 def _answered(asked: Asked, site: str) -> PolicyError:
+    is_daily = asked.phase in _DAILY  # a run that is broken off again and again comes to the end of a day's
+    when, tomorrow = (" today", "Tomorrow it is answered again. ") if is_daily else ("", "")
     return PolicyError(
-        f"job.requests: {asked} was answered {asked.most} times, which is as often as it may be",
+        f"job.requests: {asked} was answered {asked.most} times{when}, which is as often as it may be",
         where=site,
-        remedy=None if asked.phase in _DAILY else _again(asked.job),
+        remedy=f"{tomorrow}{_again(asked.job)}",
     )
 
 

@@ -21,6 +21,8 @@ from shared.privacy.accounting import epsilon_of
 from shared.wire import messages
 from shared.wire.packed_model import Layout
 
+APPROVE = "wardround client approve"
+
 
 def first_of(job):
     network = build_model(job)
@@ -52,7 +54,11 @@ def test_each_request_is_answered_once_and_once_more(make_site, job_of, restarts
                 site.restart()
         assert served(answers) == [0, 1]
         assert "was answered 2 times" in answers[-1]
-    assert served(site.describe(job) for _ in range(40)) == list(range(MOST_DESCRIPTIONS))
+    answers = [site.describe(job) for _ in range(40)]
+    assert served(answers) == list(range(MOST_DESCRIPTIONS))
+    assert "10 times today" in answers[-1]  # a run that is broken off again and again: what can be done
+    said = " ".join(answers[-1].split())
+    assert f"Tomorrow it is answered again. If the hospital wants it again: {APPROVE} {job.digest()}" in said
 
 
 def test_other_words_for_the_same_request_are_the_same_request(make_site, job_of):
