@@ -7,12 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 from shared.tasks.answers import Cell
+from shared.web.tables import safe_cell
 
 
 def csv_table(
     rows: Sequence[Mapping[str, Cell]], first: Sequence[str] = (), last: Sequence[str] = ()
 ) -> bytes:
     """Return rows as CSV; a figure that is not defined is empty.
+
+    Classes have the names that a researcher gave them, and people open tables in spreadsheets: no cell begins
+    a formula, which could send what stands beside it elsewhere.
 
     Args:
         rows: Their cells by column; the columns come in the order in which rows bring them.
@@ -23,7 +27,7 @@ def csv_table(
     columns = [*(name for name in names if name not in last), *(name for name in last if name in names)]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([safe_cell(column) for column in columns])
     writer.writerows([_cell(row.get(column, "")) for column in columns] for row in rows)
     return text.getvalue().encode()
 
@@ -31,7 +35,7 @@ def csv_table(
 def _cell(value: Cell) -> str:
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else ""
-    return str(value)
+    return str(safe_cell(value))
 
 
 def json_table(rows: Sequence[Mapping[str, Cell]]) -> bytes:

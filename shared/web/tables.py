@@ -59,10 +59,10 @@ class Table:
             [name, f"{name} low", f"{name} high"] if place in wide else [name]
             for place, name in enumerate(self.columns)
         ]
-        writer.writerow([_safe(name) for names in headings for name in names])
+        writer.writerow([safe_cell(name) for names in headings for name in names])
         for row in self.rows:
             cells = [_parts(cell) if place in wide else [cell] for place, cell in enumerate(row)]
-            writer.writerow(["" if cell is None else _safe(cell) for own in cells for cell in own])
+            writer.writerow(["" if cell is None else safe_cell(cell) for own in cells for cell in own])
         return text.getvalue()
 
 
@@ -107,7 +107,7 @@ def _parts(cell: TableCell) -> list[Cell]:
     return [cell.value, cell.low, cell.high] if isinstance(cell, Estimate) else [cell, None, None]
 
 
-def _safe(cell: TableCell) -> TableCell:
+def safe_cell(cell: TableCell) -> TableCell:
     """Return a cell that no spreadsheet takes for a formula."""
     is_text = isinstance(cell, str) and not _FIGURE.fullmatch(cell)
     return f"'{cell}" if is_text and str(cell)[:1] in _BEGINS_FORMULA else cell
