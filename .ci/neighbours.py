@@ -4,6 +4,7 @@ It builds the previous version of the commit that `releases.toml` names, and let
 job with the other. Both run in the project's environment, as they have the same requirements.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 PROJECT = Path(__file__).resolve().parents[1]
 SITES = ("north", "south")
@@ -66,11 +68,26 @@ def environment(version: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(version), "OMP_NUM_THREADS": "1"}
 
 
+POLICY = (
+    "from json import dumps; from simulate.session.setup import OPEN_POLICY as policy; "
+    "print(dumps(policy.model_dump(exclude_defaults=True)))"
+)
+
+
+def open_policy(version: Path) -> SimpleNamespace:
+    """Return the open policy of a version, whose sites take no key of a later one."""
+    asked = [sys.executable, "-c", POLICY]
+    told = subprocess.run(asked, env=environment(version), cwd=version, capture_output=True, check=True)
+    keys = json.loads(told.stdout.splitlines()[-1])
+    return SimpleNamespace(model_dump=lambda **_: keys)
+
+
 def run_federation(sites: Path, work: Path) -> None:
     """Run a job: the coordinator is of the version that this process finds, the sites of another."""
     import shared  # noqa: PLC0415  (of whichever version this process has)
     from shared.job.schema import load_job  # noqa: PLC0415
     from simulate.data.phantom import make_phantom  # noqa: PLC0415
+    from simulate.federation import processes  # noqa: PLC0415
     from simulate.federation.processes import LocalFederation  # noqa: PLC0415
 
     class Neighbours(LocalFederation):
@@ -90,6 +107,7 @@ def run_federation(sites: Path, work: Path) -> None:
             self.processes[name] = process
             return process
 
+    processes.OPEN_POLICY = open_policy(sites)  # type: ignore[attr-defined]
     job = load_job(
         PROJECT / "configs" / "jobs" / "quickstart.toml", {"job.rounds": ROUNDS, "strategy.min_sites": 2}
     )
