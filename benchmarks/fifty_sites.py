@@ -4,7 +4,7 @@ A coordinator as in real life, and fifty nodes as threads of one process: each w
 connection and data, and almost nothing to train. Prints the seconds of a round and the memory of every
 process; misses when the run does not finish, or a site is lost on the way.
 
-    python benchmarks/fifty_sites.py [--quick]
+    python benchmarks/fifty_sites.py [--quick] [--sites 1000 --rounds 10]
 """
 
 import argparse
@@ -59,8 +59,11 @@ def main() -> None:
     """Measure, print, and exit with 1 when the run does not finish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few sites and rounds; held to no figure")
-    quick = parser.parse_args().quick
-    sites, rounds = (6, 2) if quick else (50, 20)
+    parser.add_argument("--sites", type=int, help="in place of 50")
+    parser.add_argument("--rounds", type=int, help="in place of 20")
+    options = parser.parse_args()
+    quick, (sites, rounds) = options.quick, (6, 2) if options.quick else (50, 20)
+    sites, rounds = options.sites or sites, options.rounds or rounds
     result: dict[str, Any] = {**conditions(), "sites": sites, "rounds": rounds}
     make_host = partial(LightHost, workshop=Workshop(open_device("cpu")), turn=threading.Lock())
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

@@ -3,13 +3,18 @@
 First a federation of 100 sites runs for 20 rounds, evaluated after each, and the memory of every process is
 read after each round. Then a larger model (25 MB) is trained by few and by many sites: FedAvg adds
 each update as it arrives, so the server's peak must not depend on how many there are.
+
+    python benchmarks/many_sites.py [--quick] [--sites 1000 --rounds 3]
+
+With `--sites` the first of the two alone, with so many sites; it is held to no figure.
 """
 
 import argparse
+import multiprocessing
 import resource
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -62,12 +67,17 @@ def main() -> None:
     """Measure, print the tables and the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a short run, held to no figure")
-    quick = parser.parse_args().quick
-    plan = QUICK if quick else FULL
+    parser.add_argument("--sites", type=int, help="of the first part, which is then the only one")
+    parser.add_argument("--rounds", type=int, help="of the first part")
+    options = parser.parse_args()
+    quick, plan = options.quick, QUICK if options.quick else FULL
+    plan = replace(plan, rounds=options.rounds or plan.rounds)
     before = conditions()
+    if options.sites is not None:
+        finish("many_sites", {**before, **many(replace(plan, sites=options.sites))}, [], quick=quick)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rounds = apart(watch_rounds, plan, folder)
+        _, rounds = apart(watch_rounds, plan, folder)
         peaks = {sites: apart(watch_peak, plan, sites, folder) for sites in (plan.few, plan.many)}
     console = Console()
     console.print(table_of_rounds(plan, rounds), table_of_peaks(peaks))
@@ -87,11 +97,25 @@ def main() -> None:
     finish("many_sites", {**before, **figures}, missed, quick=quick)
 
 
+def many(plan: Plan) -> dict[str, Any]:
+    """Run the first part with so many sites; print it and return its figures."""
+    with tempfile.TemporaryDirectory() as name:
+        start, rounds = apart(watch_rounds, plan, Path(name))
+    Console().print(table_of_rounds(plan, rounds))
+    return {
+        "sites": plan.sites,
+        "seconds_to_first_round": round(start, 1),
+        "round_seconds": [round(one.seconds, 2) for one in rounds],
+        "server_mib": [round(one.server, 1) for one in rounds],
+        "workers_mib": [[round(value, 1) for value in one.workers] for one in rounds],
+    }
+
+
 # These run in processes of their own; only there is PyTorch imported.
 
 
-def watch_rounds(plan: Plan, folder: Path) -> list[Round]:
-    """Run many sites and return what each round took."""
+def watch_rounds(plan: Plan, folder: Path) -> tuple[float, list[Round]]:
+    """Run many sites; return the seconds to the first round, and what each round took."""
     import wardround_engine  # noqa: PLC0415
 
     from server.runs.events import Event  # noqa: PLC0415
@@ -105,17 +129,16 @@ def watch_rounds(plan: Plan, folder: Path) -> list[Round]:
         if event.kind == "round_started":
             begun[event.round] = time.monotonic()
         if event.kind == "round_finished":
-            # In order of age, and without multiprocessing's resource tracker, which is a child too.
-            children = [
-                child for child in process.children() if any("spawn_main" in a for a in child.cmdline())
-            ]
-            workers = [child.memory_info().rss / MIB for child in sorted(children, key=lambda c: c.pid)]
+            # In order of age; those that are forked are no children of this process.
+            pids = sorted(worker.pid for worker in multiprocessing.active_children() if worker.pid)
+            workers = [psutil.Process(pid).memory_info().rss / MIB for pid in pids]
             server = process.memory_info().rss / MIB
             rounds.append(Round(time.monotonic() - begun[event.round], server, workers))
 
     job = wardround_engine.tiny_job(SIDE, (4, 8), plan.rounds)
+    start = time.monotonic()
     wardround_engine.simulate(job, manifest, plan.workers, folder / "runs", listen)
-    return rounds
+    return begun[1] - start, rounds
 
 
 def watch_peak(plan: Plan, sites: int, folder: Path) -> Peak:
