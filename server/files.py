@@ -1,11 +1,13 @@
 """Writing files of a run: what can't be written says what to do."""
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import RunError
-from shared.files import READABLE, replace_file
+from shared.files import READABLE, replace_by, replace_file
 
 
 @contextmanager
@@ -33,3 +35,28 @@ def write_atomic(path: Path, content: bytes) -> None:
     """
     with disk_errors(path):
         replace_file(path, content, READABLE)
+
+
+def write_tensors(path: Path, save_file: Callable[[Path], object]) -> None:
+    """Replace a file of a run by tensors, as they lie in memory: no copy of them is made on the way.
+
+    Args:
+        path: The file.
+        save_file: Writes them into the file that it is given, with a function of `safetensors`.
+
+    Raises:
+        RunError: It can't be written; the old file is as it was.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415  (few commands write any)
+
+    def write(part: Path) -> None:
+        try:
+            save_file(part)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))  # so it says what the system said
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
+
+    with disk_errors(path):
+        replace_by(path, write, READABLE)

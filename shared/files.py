@@ -9,7 +9,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,18 @@ def replace_file(path: Path, content: bytes, mode: int = PRIVATE, *, sync: bool 
     Raises:
         OSError: It can't be written; the old file is as it was.
     """
-    with _part(path, content, mode, sync=sync) as part:
+    replace_by(path, lambda part: part.write_bytes(content), mode, sync=sync)
+
+
+def replace_by(
+    path: Path, write: Callable[[Path], object], mode: int = PRIVATE, *, sync: bool = True
+) -> None:
+    """Replace a file by what a function writes into the file that it is given; otherwise as `replace_file`.
+
+    Raises:
+        OSError: It can't be written; the old file is as it was.
+    """
+    with _part(path, write, mode, sync=sync) as part:
         part.replace(path)
     if sync:
         sync_folder(path.parent)
@@ -45,7 +56,7 @@ def write_new(path: Path, content: bytes, mode: int = PRIVATE) -> None:
         FileExistsError: It is there; of two who write it at once, one gets this.
         OSError: It can't be written.
     """
-    with _part(path, content, mode, sync=True) as part:
+    with _part(path, lambda part: part.write_bytes(content), mode, sync=True) as part:
         os.link(part, path)  # fails where there is one by now, as renaming would not
     sync_folder(path.parent)
 
@@ -136,15 +147,15 @@ def is_locked(path: Path) -> bool:
 
 
 @contextmanager
-def _part(path: Path, content: bytes, mode: int, *, sync: bool) -> Iterator[Path]:
+def _part(path: Path, write: Callable[[Path], object], mode: int, *, sync: bool) -> Iterator[Path]:
     """Give a new file beside the one meant; what is left of it afterwards is removed."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
     part = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        os.close(handle)
+        write(part)
+        with part.open("rb") as file:
             os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
             if sync:
                 os.fsync(file.fileno())
         yield part

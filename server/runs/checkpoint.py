@@ -11,7 +11,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from server.files import write_atomic
+from server.files import write_tensors
 from shared.errors import RunError
 from shared.metrics.curves import Curves
 from shared.run_folder import FORMAT, HEADER, check_format
@@ -76,7 +76,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> Non
     if checkpoint.unjudged is not None:
         header["unjudged"] = asdict(checkpoint.unjudged)
     header["sha256"] = _digest(tensors, header)
-    write_atomic(path, safetensors.numpy.save(tensors, {HEADER: json.dumps(header)}))
+    known = {HEADER: json.dumps(header)}
+    write_tensors(path, lambda file: safetensors.numpy.save_file(tensors, file, known))
 
 
 def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:

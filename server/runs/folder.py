@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from server.files import disk_errors, write_atomic
+from server.files import disk_errors, write_atomic, write_tensors
 from server.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from server.runs.file_copies import run_path
 from server.runs.participation import Participation, line, lines_until
@@ -253,7 +253,8 @@ class RunFolder(RunRecord):
         metadata_ = {HEADER: json.dumps(header, sort_keys=True)}
         fixed = fixed_tensors(self.job, starts_of(self.job, self.path))
         tensors = {**fixed, **layout.state_dict(vector)}
-        write_atomic(path, safetensors.torch.save(dict(without_adapters(self.job, tensors)), metadata_))
+        whole = dict(without_adapters(self.job, tensors))
+        write_tensors(path, lambda file: safetensors.torch.save_file(whole, file, metadata_))
         return path
 
     def keep_model(self, layout: "Layout", vector: NDArray[np.float32], round_: int) -> None:
