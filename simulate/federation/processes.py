@@ -56,7 +56,7 @@ class LocalFederation:
 
     def __enter__(self) -> Self:
         coordinator = self.folder / "coordinator"
-        if not coordinator.exists():
+        if not (coordinator / "server.toml").exists():
             sites_port, people_port = free_ports(2)
             settings = ServerTable(
                 name="local", host="127.0.0.1", sites_port=sites_port, people_port=people_port
