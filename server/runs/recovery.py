@@ -61,6 +61,9 @@ class Recovery:
             elif clock() < reviewed + _REVIEW:
                 continue
             before, recent = recent, await asyncio.to_thread(interrupted, self._folder)
+            await asyncio.to_thread(
+                self._note, before & recent, "its process was killed, or ran out of memory"
+            )
             reviewed = clock()
 
     async def _go_on_with_all(self, left: set[str]) -> None:

@@ -87,6 +87,32 @@ def test_a_run_whose_process_died_with_the_superlink_goes_on_and_one_left_before
     assert asyncio.run(watched()) == ["in-the-middle"]
 
 
+def test_a_run_whose_process_alone_was_killed_says_so(run_folders, tmp_path, monkeypatch):
+    looks: asyncio.Queue[set[str]] = asyncio.Queue()
+
+    def look(folder: Path) -> set[str]:
+        found = interrupted(folder)
+        looks.put_nowait(found)
+        return found
+
+    monkeypatch.setattr(recovery, "interrupted", look)
+    monkeypatch.setattr(recovery, "_LOOK", 0.01)
+    monkeypatch.setattr(recovery, "_REVIEW", 0.01)
+
+    async def reason() -> str:
+        with (run := run_folders("in-the-middle")).lock():  # as its process does
+            watching = asyncio.create_task(recovery.Recovery(Link(), Runs(tmp_path), tmp_path).watch())  # type: ignore[arg-type]
+            for _ in range(2):
+                assert await looks.get() == set()
+        while not (said := run.read_description().get("reason")):
+            await asyncio.sleep(0.01)
+        watching.cancel()
+        return str(said)
+
+    assert "killed" in asyncio.run(reason())
+    assert interrupted(tmp_path) == {"in-the-middle"}
+
+
 def test_a_damaged_run_folder_hides_no_other(run_folders, tmp_path):
     run_folders("left")
     (tmp_path / "damaged").mkdir()
