@@ -69,7 +69,7 @@ class Plan:
         return (round_ - 1) // self.block % 2 == 1
 
 
-FULL = Plan(sites=20, browsers=50, block=6, blocks=6, steps=12)
+FULL = Plan(sites=20, browsers=50, block=6, blocks=12, steps=12)
 QUICK = Plan(sites=3, browsers=6, block=6, blocks=2, steps=30)
 
 

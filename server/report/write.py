@@ -39,7 +39,7 @@ def report_on_facts(runs: Sequence[RunFacts], *, images: bool = True) -> Report:
     """Return the same of what runs say, as somebody may see it; raises as `report_on`."""
     if len(runs) == 1:
         return report_of(runs[0], images=images)
-    from server.report.side_by_side import report_of_several  # noqa: PLC0415  (of few calls)
+    from server.report.side_by_side import report_of_several  # noqa: PLC0415  (loads more)
 
     return report_of_several(runs)
 
