@@ -26,9 +26,12 @@ function listen(page) {
     for (const [id, html] of Object.entries(parts)) if (id !== "over") put(id, html);
     if ("over" in parts) {
       source.close();
-      location.reload();
+      setTimeout(() => location.reload(), leaving ? 3000 : 0);
     }
   });
+  // To load a page anew ends the way to another one that somebody has just chosen; after a download it is still here.
+  let leaving = false;
+  addEventListener("beforeunload", () => { leaving = true; });
   addEventListener("pagehide", () => source.close());
 }
 
