@@ -121,7 +121,7 @@ def test_what_compression_left_out_outlives_a_kill(tiny_job, tiny_data, tmp_path
     assert not (whole / "kept").exists()  # a run that has finished is not resumed
 
     path = new_run(job, tiny_data, tmp_path / "killed")
-    moment, kills = 26, 0
+    moment, kills = 36, 0
     while (code := in_a_process(path, job, resume=kills > 0, moment=moment)) != 0:
         assert code == -signal.SIGKILL
         assert kills > 0 or any((path / "kept").rglob("*.safetensors"))
