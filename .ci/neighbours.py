@@ -25,6 +25,10 @@ def main() -> None:
         run_federation(Path(sys.argv[-2]), Path(sys.argv[-1]))
         return
     release = tomllib.loads((PROJECT / "releases.toml").read_text(encoding="utf-8"))["previous"]
+    known = ["git", "cat-file", "-e", f"{release['commit']}^{{commit}}"]
+    if subprocess.run(known, cwd=PROJECT, capture_output=True, check=False).returncode:
+        print(f"left out: this clone has no commit {release['commit']}, which is {release['version']}")
+        return
     with tempfile.TemporaryDirectory(prefix="neighbours-") as scratch:
         folder = Path(scratch)
         old, new = (
