@@ -13,6 +13,7 @@ import argparse
 import csv
 import io
 import json
+import sys
 import tempfile
 import threading
 import time
@@ -28,6 +29,7 @@ from brains import series_of_brains
 from common import DATA, PROJECT, are_there, conditions, finish, rows_of, shipped
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.table import Table
 from science import STUDIES, Study
 
 from client.data.manifest.rows import manifest_path
@@ -59,7 +61,7 @@ def main() -> None:
     )
     parser.add_argument("jobs", nargs="*", choices=[*JOBS, []], help="all of them, if none is named")
     parser.add_argument("--patients", type=int, default=12, help="of each hospital")
-    parser.add_argument("--quick", action="store_true", help="one job, held to nothing")
+    parser.add_argument("--quick", action="store_true", help="one job; held to no figure")
     asked = parser.parse_args()
     found: dict[str, str] = {}
     with ExitStack() as stack:
@@ -68,7 +70,11 @@ def main() -> None:
         for name in ["quickstart"] if asked.quick else asked.jobs or JOBS:
             begun = time.monotonic()
             found[name] = said_of(name, asked.patients, federation)
-            print(f"{name:<28} {found[name]}  ({time.monotonic() - begun:.0f} s)", flush=True)
+            print(f"{name}: {found[name]} ({time.monotonic() - begun:.0f} s)", file=sys.stderr, flush=True)
+    table = Table("job", "simulated and deployed", title="Shipped jobs")
+    for row in found.items():
+        table.add_row(*row)
+    Console().print(table)
     missed = [name for name, said in found.items() if said not in GOOD]
     finish("every_job", {**conditions(), "jobs": found}, missed, quick=asked.quick)
 
