@@ -14,17 +14,14 @@ others may be at work on the machine.
 
 import argparse
 import io
-import os
 import random
-import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -32,6 +29,7 @@ from typing import TypeVar
 
 import psutil
 from rich.console import Console
+from soak_machine import Clocked, small_disk
 
 from client.guard.job_book import JobBook
 from client.settings.enrolment import renew
@@ -45,7 +43,6 @@ from shared.job.schema import JobSpec, load_job
 from shared.pki.certificates import load_key
 from simulate.data.phantom import make_phantom
 from simulate.federation.faulty_line import Line
-from simulate.federation.processes import LocalFederation
 from simulate.session.session import Hospitals, execute, start
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -53,44 +50,11 @@ SITES = ("north", "south", "east")
 ROUNDS = 3
 PAUSES = (0.5, 1.5)  # between faults, in what a run takes without any: some rounds must fit in between
 STEPS = (-7200, -600, -60, 60, 600, 7200)  # seconds by which a clock is turned
-DISK = 256  # MiB for the coordinator's folder
 PATIENCE = 900.0  # seconds without a round after which a run is stuck
 T = TypeVar("T")
 GROWTH = 1.25  # of memory, from the first third of the runs to the last
 LEAST = 5  # runs in a third by which growth is told: a service that was just killed has less
 WARM_UP = 2  # runs whose memory is not looked at
-
-
-class Clocked(LocalFederation):
-    """Each of its processes has a clock of its own, which can be turned."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.library = folder / "stepped_clock.so"
-        compiler = shutil.which("cc")
-        if compiler is None:
-            print("no C compiler: clocks are never turned", file=sys.stderr)
-            return
-        source = Path(__file__).with_name("stepped_clock.c")
-        subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", self.library, source], check=True)
-
-    def turn(self, name: str, seconds: int) -> None:
-        """Let a process and all that it starts take it to be later by some seconds."""
-        with self._clock(name).open("r+b") as file:
-            file.write(struct.pack("=q", seconds))
-
-    def _clock(self, name: str) -> Path:
-        return self.folder / f"{name}.clock"
-
-    def _start(self, name: str, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        if self.library.exists():
-            if not self._clock(name).exists():
-                self._clock(name).write_bytes(bytes(8))
-            os.environ |= {"LD_PRELOAD": str(self.library), "STEPPED_CLOCK": str(self._clock(name))}
-        try:
-            return super()._start(name, module, *arguments)
-        finally:
-            os.environ.pop("LD_PRELOAD", None)
 
 
 @dataclass
@@ -291,23 +255,6 @@ def job_of(number: int) -> JobSpec:
         "strategy.min_sites": len(SITES),
     }
     return load_job(PROJECT / "configs" / "jobs" / "quickstart.toml", changes)
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """Give the coordinator a disk of its own, as root."""
-    folder.mkdir()
-    size = f"size={DISK}m"
-    asked = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
-    if subprocess.run(asked, check=False, capture_output=True).returncode:
-        print("no root: the disk is never full", file=sys.stderr)
-        folder.rmdir()
-        yield
-        return
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)
 
 
 def grown(memory: list[dict[str, float]]) -> Iterator[str]:

@@ -3,8 +3,8 @@
     python benchmarks/every_job.py [JOB ...] [--patients 12] [--quick]
 
 Each job of configs/jobs is cut to two rounds of two steps and to a few patients of each hospital. It is
-simulated, and then submitted to a coordinator of its own (processes, mutual TLS) whose hospitals judge it by
-their policy, write their logs and book what it costs. Real packs that are not there are skipped. Misses where
+simulated, and then submitted to a coordinator (processes, mutual TLS) whose hospitals judge it by their
+policy, write their logs and book what it costs. Real packs that are not there are skipped. Misses where
 a run fails, or gives another model or other results than its simulation. Where the job is private the noise
 is each site's own, so that only its end is looked at.
 """
@@ -30,14 +30,13 @@ from common import DATA, PROJECT, are_there, conditions, finish, rows_of, shippe
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from science import STUDIES, Study
+from science import STUDIES, Study, shortened
 
 from client.data.manifest.rows import manifest_path
 from client.settings.site import SiteConfig
 from client.work.site_worker import SiteHost
 from client.workers.calls import Call
 from shared.job.schema import JobSpec
-from shared.job.training_options import TrainingTable
 from simulate.data.phantom import PHANTOMS, make_phantom
 from simulate.federation.light_nodes import LightNode
 from simulate.federation.processes import LocalFederation
@@ -104,11 +103,9 @@ def said_of(name: str, patients: int, federation: LocalFederation) -> str:
 
 
 def cut(job: JobSpec) -> JobSpec:
-    """Return a job with two rounds of two steps a site, and of each phase."""
-    short = {"local_epochs": None, "local_steps": 2}
-    training = TrainingTable(**(job.training.model_dump() | short))
-    rounds = job.job.model_copy(update={"rounds": 2})
-    return job.model_copy(update={"job": rounds, "training": training})
+    """Return a job with two rounds of two steps a site."""
+    short = shortened(job)
+    return short.model_copy(update={"job": short.job.model_copy(update={"rounds": 2})})
 
 
 def manifest_of(name: str, job: JobSpec, folder: Path) -> Path:
@@ -179,7 +176,7 @@ def deployed(job: JobSpec, manifest: Path, federation: LocalFederation) -> dict[
         run = runs.submit(job)
         for event in runs.follow(run):
             if event.kind == "site_failed":
-                print(f"  {event.site}: {event.data['reason']}", flush=True)
+                print(f"  {event.site}: {event.data['reason']}", file=sys.stderr, flush=True)
         row = runs.look(run).row
         if row.status != "finished":
             raise RuntimeError(f"{row.status}: {row.reason}")

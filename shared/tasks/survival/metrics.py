@@ -135,9 +135,8 @@ class SurvivalMetrics(MetricSet):
     def spreads(self, sites: Sequence[Tables]) -> Mapping[str, float]:
         """See the base class: draws have the chance of single pairs more than once."""
         of_sites = [_followed(tables) for tables in sites]
-        right, among = np.sum([pairs_of_draws(*own, np.ones((1, len(own[0])))) for own in of_sites], axis=0)[
-            0
-        ]
+        pairs = [pairs_of_draws(*own, np.ones((1, len(own[0])))) for own in of_sites]
+        right, among = np.concatenate(pairs).sum(axis=0)
         if among == 0:
             return {}
         chance = np.sum([chance_in_pairs(*own, right / among) for own in of_sites], axis=0)

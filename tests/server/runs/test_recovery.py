@@ -54,19 +54,24 @@ def run_folders(tmp_path: Path, tiny_job: Any) -> Any:
     return make
 
 
-def test_a_run_whose_process_died_with_the_superlink_goes_on_and_one_left_before_waits(
-    run_folders, tmp_path, monkeypatch
-):
-    looks: asyncio.Queue[set[str]] = asyncio.Queue()
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[set[str]]:
+    """Give what each look at the runs finds; the next look comes at once."""
+    found: asyncio.Queue[set[str]] = asyncio.Queue()
 
     def look(folder: Path) -> set[str]:
-        found = interrupted(folder)
-        looks.put_nowait(found)
-        return found
+        found.put_nowait(seen := interrupted(folder))
+        return seen
 
     monkeypatch.setattr(recovery, "interrupted", look)
     monkeypatch.setattr(recovery, "_LOOK", 0.01)
     monkeypatch.setattr(recovery, "_REVIEW", 0.01)
+    return found
+
+
+def test_a_run_whose_process_died_with_the_superlink_goes_on_and_one_left_before_waits(
+    run_folders, tmp_path, looks
+):
     run_folders("left-yesterday")
     run_folders("stopped-by-a-person", "stopped")
     link, runs = Link(), Runs(tmp_path)
@@ -87,18 +92,7 @@ def test_a_run_whose_process_died_with_the_superlink_goes_on_and_one_left_before
     assert asyncio.run(watched()) == ["in-the-middle"]
 
 
-def test_a_run_whose_process_alone_was_killed_says_so(run_folders, tmp_path, monkeypatch):
-    looks: asyncio.Queue[set[str]] = asyncio.Queue()
-
-    def look(folder: Path) -> set[str]:
-        found = interrupted(folder)
-        looks.put_nowait(found)
-        return found
-
-    monkeypatch.setattr(recovery, "interrupted", look)
-    monkeypatch.setattr(recovery, "_LOOK", 0.01)
-    monkeypatch.setattr(recovery, "_REVIEW", 0.01)
-
+def test_a_run_whose_process_alone_was_killed_says_so(run_folders, tmp_path, looks):
     async def reason() -> str:
         with (run := run_folders("in-the-middle")).lock():  # as its process does
             watching = asyncio.create_task(recovery.Recovery(Link(), Runs(tmp_path), tmp_path).watch())  # type: ignore[arg-type]
