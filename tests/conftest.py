@@ -2,6 +2,7 @@
 
 import csv
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 from hypothesis import settings
 from PIL import Image
 
@@ -116,6 +118,14 @@ def _processes_as_at_a_hospital() -> Iterator[None]:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")])))
         patch.setattr(sys, "path", [folder, *sys.path])  # which a coordinator's page hands to its processes
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """Let a test draw the same numbers whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

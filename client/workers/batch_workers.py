@@ -244,14 +244,14 @@ class BatchWorkers(Workers):
         work.number = 1
         work.jobs += 1
         left.rename(file_of(new.folder, CALL, 1))
-        shutil.rmtree(job.folder, ignore_errors=True)
+        _remove(job.folder)
 
     def _end_job(self) -> None:
         job, self._job, self._work = self._job, None, None
         if job is not None:
             job.desk.close()
             self._cluster.end(job.name)
-            shutil.rmtree(job.folder, ignore_errors=True)
+            _remove(job.folder)
 
     def _end_those_of_before(self) -> None:
         """End the jobs of a service that was killed; they would end by themselves, later."""
@@ -259,7 +259,7 @@ class BatchWorkers(Workers):
             if folder.is_dir():
                 with suppress(OSError):
                     self._cluster.end((folder / _JOB).read_text(encoding="ascii"))
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
 
     def _rotate_log(self) -> None:
         path = self._folder / LOG
@@ -276,3 +276,11 @@ class BatchWorkers(Workers):
 
     def _write_pulse(self, folder: Path) -> None:
         replace_file(folder / PULSE, secrets.token_bytes(8), sync=False)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of a job that may still write there: under another name it finds it no more."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    with suppress(OSError):  # then what is left goes when the service starts again
+        folder.replace(gone)
+        shutil.rmtree(gone)
