@@ -55,8 +55,7 @@ def seen_in(paths: Sequence[Path]) -> bool:
     Raises:
         DataError: An image can't be read.
     """
-    finder = TextFinder()
-    return any(finder.finds(_picture(path)) for path in _some(paths))
+    return TextFinder().finds(_picture(path) for path in _some(paths))
 
 
 def _some(paths: Sequence[Path]) -> list[Path]:

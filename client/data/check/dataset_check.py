@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -19,12 +19,7 @@ from client.data.check.instance_maps import InstanceMaps
 from client.data.check.other_fields import count_in, further, has_text
 from client.data.images.file_hash import content_hash
 from client.data.images.mask_files import Mask, mask_files
-from client.data.images.readers import (
-    Picture,
-    mask_values,
-    read_files,
-    size,
-)
+from client.data.images.readers import Picture, mask_values, read_files, size
 from client.data.images.target_shape import target_shape
 from client.data.kinds.tally import Tally
 from client.data.kinds.tiles import stack_of
@@ -207,7 +202,7 @@ class _Check:
                 value = count_in(self.report.tallies[name], kind, record, self.expected.kinds)
                 if stack_of(self.expected.kinds) is kind:
                     self.report.found.append(Found(record, row.side, value.size, None))
-                if has_text(kind, record, self.text):
+                if has_text(kind, record, self.text, row.where):
                     self.report.texts.append(row.where)
                 if kind.field.kind in PIXELS:
                     self._headers(kind.files(record))
@@ -265,7 +260,7 @@ class _Check:
             fingerprint(array),
             self._labels_of(row.record),
             None if foreground is None else foreground == 0,
-            self.text.finds(array),
+            self.text.look(len(self.seen), array),
             tuple(bool(channel.min() == channel.max()) for channel in array),
         )
 
@@ -318,7 +313,9 @@ class _Check:
 
     def conclude(self) -> Report:
         """Add what only all rows together show."""
-        report = self.report
+        report, words = self.report, self.text.read()
+        self.seen = [replace(one, text=one.text or place in words) for place, one in enumerate(self.seen)]
+        report.texts = [row.where for row in self.rows if row.where in words.union(report.texts)]
         for site in sorted({row.record.site or "all" for row in self.rows}):
             report.sites[site] = {side: self._count(site, side) for side in SPLITS}
         self._sides()

@@ -1,6 +1,6 @@
 """What `data check` counts of the fields that it has no figures of its own for."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,13 +15,13 @@ from client.data.manifest.rows import Record
 _MOST_LOOKED_AT = 16  # frames of a series, in which text is looked for
 
 
-def has_text(kind: Kind, record: Record, finder: TextFinder) -> bool:
-    """Say whether text seems to be written into frames of a series."""
+def has_text(kind: Kind, record: Record, finder: TextFinder, name: Hashable) -> bool:
+    """Say whether text is surely written into frames of a series; of others the finder tells by the name."""
     if not isinstance(kind, SeriesKind):
         return False
     frames = [picture.array for _, picture in kind.pictures(record, NOTHING)]
     step = -(-len(frames) // _MOST_LOOKED_AT)
-    return any(finder.finds(frame) for frame in frames[::step])
+    return any(finder.look(name, frame) for frame in frames[::step])
 
 
 def further(kinds: Mapping[str, Kind]) -> dict[str, Kind]:

@@ -33,9 +33,15 @@ MODES = pytest.mark.parametrize("between", [True, False], ids=["between the othe
 
 
 def bounded(metrics: MetricSet, job: JobSpec, hospital: int = 0, least: int = LEAST) -> MetricSet:
-    found = copy.deepcopy(metrics)
+    found = twin(metrics)
     bound(found, Bounds(least, CohortKey.drawn(hospital).seed), job.evaluation.bins)
     return found
+
+
+def twin(metrics: MetricSet) -> MetricSet:
+    """Return metrics that can be changed; the job and the values of images, which stay, are shared."""
+    values = (part for added in metrics._values.values() for entry in added for part in entry)
+    return copy.deepcopy(metrics, {id(one): one for one in (metrics.job, *values)})
 
 
 def total(metrics: MetricSet, name: str) -> float:
@@ -74,7 +80,7 @@ def segmented(name: str, between: bool) -> dict[int, MetricSet]:
     judge(task, known, *images, [f"p{number}" for number in range(OTHERS)])
     found = {}
     for value in range(13):
-        found[value] = copy.deepcopy(known)
+        found[value] = twin(known)
         images = masks([value], [12]) if moved else masks([0], [value])
         judge(task, found[value], *images, ["target"])
     return found
@@ -89,7 +95,7 @@ def classified(name: str, between: bool) -> dict[int, MetricSet]:
     judge(task, known, logits, targets, [f"p{number}" for number in range(OTHERS)])
     found = {}
     for value in range(13):
-        found[value] = copy.deepcopy(known)
+        found[value] = twin(known)
         score = {"loss": value / 2 * (1 if between else 20), "calibration": 0.9 + value / 60}[name]
         judge(task, found[value], torch.tensor([[-score, 0.0]]), torch.tensor([0]), ["target"])
     return found
@@ -246,7 +252,7 @@ def test_many_structures_show_a_patient_no_better_than_one():
     for hospital in range(ASKED):
         place = int(draw.integers(2))
         values = torch.tensor([number % 2 for number in range(OTHERS)] + [place])[:, None].expand(-1, 64)
-        found = copy.deepcopy(metrics)
+        found = twin(metrics)
         found.add("dice_image", [f"p{number}" for number in range(OTHERS + 1)], values.double())
         dice = found.metrics["dice_image"]
         _bound_mean(found, "dice_image", dice, Bounds(LEAST, CohortKey.drawn(hospital).seed))
@@ -260,7 +266,7 @@ def test_many_bins_show_a_patient_no_better_than_one():
     kinds[0, :, 0], kinds[1] = BINS, 1  # in one bin, or one voxel in each
     metrics, right = make_task(make_job(task_voxel_metrics=True)).metrics(), 0
     for hospital in range(asked := 40):
-        spread, found = hospital % 2, copy.deepcopy(metrics)
+        spread, found = hospital % 2, twin(metrics)
         of_patients = kinds[[number % 2 for number in range(OTHERS)] + [spread]]
         found.add_up(SCORES, [f"p{number}" for number in range(OTHERS + 1)], of_patients)
         scores = found.metrics[SCORES]

@@ -114,11 +114,11 @@ def test_text_in_one_frame_is_found(tmp_path: Path) -> None:
     frames = np.zeros((3, 160, 200), np.uint16)
     frames[:, 60:100, 60:100] = 120
     record = cine(tmp_path / "a.dcm", frames)
-    assert not has_text(series_of(), record, TextFinder())
+    assert not has_text(series_of(), record, TextFinder(), "a")
     picture = Image.fromarray(frames[1].astype(np.uint8))
     ImageDraw.Draw(picture).text((10, 10), "MUELLER ANNA 1957", fill=255)
     frames[1] = np.asarray(picture)
-    assert has_text(series_of(), cine(tmp_path / "b.dcm", frames), TextFinder())
+    assert has_text(series_of(), cine(tmp_path / "b.dcm", frames), TextFinder(), "b")
 
 
 def test_colours_of_a_picture_are_no_frames(tmp_path: Path) -> None:
