@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -178,9 +179,15 @@ def spoken_of(page: Path) -> Iterator[list[str]]:
             yield command.partition("  #")[0].split()[1:]
 
 
+@cache
+def commands() -> click.Command:
+    """Return all that there is."""
+    return typer.main.get_command(app)
+
+
 def fault(words: list[str]) -> str | None:
     """Return which word of a command there is not; what the user puts in is not looked at."""
-    command = typer.main.get_command(app)
+    command: click.Command = commands()
     while isinstance(command, click.Group):
         if not words or words[0] in ("...", "…") or words[0].startswith("-"):
             break  # of several commands
