@@ -24,7 +24,7 @@ from server.runs.life import note_stopped, put_into_queue, take_out_of_queue
 from server.runs.removal import remove_run
 from server.runs.visibility import FILTERED, WITHHELD, Figures
 from server.runs.waiting import shown_waiting
-from server.superlink.superlink import socket_of
+from server.superlink.superlink import is_running, socket_of
 from shared.clock import utc_text
 from shared.errors import RunError, WardroundError
 from shared.flower.runs import Runs
@@ -311,9 +311,9 @@ class Coordinator:
             try:
                 with self._connect() as flower:
                     return question(flower)
-            except httpx.ConnectError as error:  # it has not heard the question
+            except (httpx.ConnectError, _StartingError) as error:  # it has not heard the question
                 if time.monotonic() > end:
-                    raise _no_answer(error) from None
+                    raise (error if isinstance(error, RunError) else _no_answer(error)) from None
                 time.sleep(_LOOK)
             except httpx.HTTPError as error:
                 raise _no_answer(error) from None
@@ -329,7 +329,7 @@ def open_coordinator(folder: Path, audit: Append) -> Coordinator:
     Raises:
         RunError: None runs there.
     """
-    connect_here(folder / "superlink")
+    _require_coordinator(folder)
     with closing(Projects(folder / REGISTRY, audit)) as registry:
         projects = registry.project_names()
     return Coordinator(folder / "runs", lambda: connect_here(folder / "superlink"), audit, projects=projects)
@@ -339,17 +339,31 @@ def connect_here(superlink: Path) -> Runs:
     """Return a connection to the SuperLink of this machine, where its folder says that it is now.
 
     Raises:
-        RunError: No coordinator runs there.
+        RunError: No coordinator runs there, or its SuperLink is being started.
     """
+    _require_coordinator(superlink.parent)
     try:
         socket = socket_of(superlink)
     except FileNotFoundError:
-        raise RunError(
-            "no coordinator runs here",
+        raise _StartingError(
+            "Flower's SuperLink is being started",
             where=superlink.parent,
-            remedy="Name its folder with --dir, and start it if it is stopped.",
+            remedy="Ask again in a moment; superlink/console.log says more if it does not come up.",
         ) from None
     return Runs(socket)
+
+
+class _StartingError(RunError):
+    """A coordinator is at work, and nothing says yet where its SuperLink is."""
+
+
+def _require_coordinator(folder: Path) -> None:
+    if not is_running(folder / "superlink"):
+        raise RunError(
+            "no coordinator runs here",
+            where=folder,
+            remedy="Name its folder with --dir, and start it if it is stopped.",
+        )
 
 
 def _no_answer(error: Exception) -> RunError:

@@ -6,6 +6,7 @@ handed to Flower is watched until its process is there; what Flower lost is put 
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from shared.text.logs import about
 log = logging.getLogger(__name__)
 
 _LOOK = 0.5  # seconds between looks
-_START = 120.0  # seconds in which Flower must have started a run's process
+_SLOW = 120.0  # seconds after which it is said that a run's process takes long to come up
 _FROM_FLOWER = 3.0  # seconds between questions to Flower while a run has not begun
 
 
@@ -34,7 +35,7 @@ class _Start:
     """A run that was handed to Flower."""
 
     number: int
-    end: float
+    slow: float
     ask: float
 
 
@@ -145,7 +146,7 @@ class RunQueue:
     def _begin(self, name: str) -> None:
         try:
             now = time.monotonic()
-            self._starts[name] = _Start(self._runs.begin(name), now + _START, now + _FROM_FLOWER)
+            self._starts[name] = _Start(self._runs.begin(name), now + _SLOW, now + _FROM_FLOWER)
         except WardroundError as error:  # the next look puts it back, and tries again
             self._warn("run %s can't be begun now: %s", name, str(error))
 
@@ -165,12 +166,22 @@ class RunQueue:
         elif "taken" not in (about.get("queue") or {}):  # stopped and resumed since: it begins anew
             del self._starts[run.path.name]
             self._runs.end(start.number)
-        elif now > start.end:
-            self._fail(run, f"Flower did not start it within {_START:g} s")
         elif now > start.ask:
             start.ask = now + _FROM_FLOWER
             if reason := self._runs.failure(start.number):
                 self._fail(run, f"could not be started: {reason}")
+            elif now > start.slow:  # on a busy machine loading takes minutes: nothing is lost by waiting
+                start.slow = math.inf
+                self._tell_slow(run)
+
+    def _tell_slow(self, run: RunFolder) -> None:
+        """Say of a run why nothing is seen of it."""
+        because = f"its process takes more than {_SLOW:g} s to come up, as on a machine with too much to do"
+        with run.lock():
+            said = run.read_description()
+            if said.get("status") == "queued":
+                run.describe(queue=said["queue"] | {"because": because})
+                log.warning("run %s: %s", run.path.name, because, extra=about(run=run.path.name))
 
     def _fail(self, run: RunFolder, reason: str) -> None:
         start = self._starts.pop(run.path.name)

@@ -23,10 +23,8 @@ def queued_at(queue: Mapping[str, Any]) -> str:
     Args:
         queue: The entry of that name in `run.json`.
     """
-    if not queue.get("place"):
-        return "about to begin"
     because = f": {queue['because']}" if queue.get("because") else ""
-    return f"place {queue['place']}{because}"
+    return f"place {queue['place']}{because}" if queue.get("place") else f"about to begin{because}"
 
 
 def _standing(site: Mapping[str, str]) -> str:

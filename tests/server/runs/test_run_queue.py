@@ -12,10 +12,11 @@ from server.files import write_atomic
 from server.folder.limits import RunLimits
 from server.runs.folder import RunFolder
 from server.runs.life import at_work
-from server.runs.local import Coordinator
+from server.runs.local import Coordinator, connect_here
 from server.runs.places import BackInQueueError, Places, WaitingRoom
 from server.runs.run_queue import RunQueue
 from shared.errors import RunError
+from shared.files import Lock
 from shared.flower import RunStopped
 from tests.full_disk import full_disk
 from tests.jobs import make_job
@@ -200,6 +201,42 @@ def test_a_run_that_flower_can_t_begin_says_why(place, monkeypatch):
     at.queue.look()
     row = at.of("").look(name).row
     assert (row.status, row.reason) == ("failed", "could not be started: no such file")
+
+
+def test_a_run_that_takes_long_to_come_up_says_so_and_is_not_lost(place, monkeypatch, caplog):
+    for name in ("_FROM_FLOWER", "_SLOW"):
+        monkeypatch.setattr(f"server.runs.run_queue.{name}", 0.0)
+    at = place()
+    name = at.submit(1)
+    for _ in range(4):  # the first hands it to Flower
+        at.queue.look()
+    row = at.of("").look(name).row
+    assert row.status == "queued"
+    assert row.reason.startswith("about to begin: its process takes more than")
+    assert len(caplog.messages) == 1
+    at.work(name)
+    at.queue.look()
+    assert (at.of("").look(name).row.status, at.flower.started) == ("running", [name])
+
+
+def test_a_superlink_that_is_being_started_is_waited_for(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("server.runs.local._LOOK", 0.0)
+    at, superlink, asked = place(), tmp_path / "superlink", []
+    superlink.mkdir()
+    with pytest.raises(RunError, match="no coordinator runs here"):
+        connect_here(superlink)
+
+    def connect() -> Flower:
+        asked.append(superlink)
+        if len(asked) < 3:
+            connect_here(superlink)
+        return at.flower
+
+    with Lock(superlink / "lock", wait=False):
+        with pytest.raises(RunError, match="SuperLink is being started"):
+            connect_here(superlink)
+        assert Coordinator(at.folder, connect, lambda *_, **__: "").end(7)  # type: ignore[arg-type]
+    assert (len(asked), at.flower.stopped) == (3, [7])
 
 
 def test_a_run_stopped_while_it_comes_up_does_not_begin(place):
