@@ -7,6 +7,7 @@ marker files instead, which outlive a process that was killed. So `flock` is cal
 
 import fcntl
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,34 @@ def replace_by(
         part.replace(path)
     if sync:
         sync_folder(path.parent)
+
+
+def replace_tensors(
+    path: Path, save_file: Callable[[Path], object], mode: int = PRIVATE, *, sync: bool = True
+) -> None:
+    """Replace a file by tensors, as they lie in memory: no copy of them is made on the way.
+
+    Args:
+        path: The file.
+        save_file: Writes them into the file that it is given, with a function of `safetensors`.
+        mode: As for `replace_file`.
+        sync: The same.
+
+    Raises:
+        OSError: It can't be written; the old file is as it was.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415  (few commands write any)
+
+    def write(part: Path) -> None:
+        try:
+            save_file(part)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))  # so it says what the system said
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
+
+    replace_by(path, write, mode, sync=sync)
 
 
 def write_new(path: Path, content: bytes, mode: int = PRIVATE) -> None:

@@ -34,16 +34,28 @@ class FlatParameters:
         self.vector = nn.Parameter(parameters[0].new_empty(size))
         for parameter, place in zip(parameters, self._places(self.vector.detach()), strict=True):
             parameter.data = place.copy_(parameter.detach())
-        self._gradient = torch.zeros_like(self.vector)
-        self._gradients = self._places(self._gradient)
+        self._made: Tensor | None = None
+
+    @property
+    def _gradient(self) -> Tensor:
+        """All gradients; their memory is taken when it is needed."""
+        if self._made is None:
+            self._made = torch.zeros_like(self.vector)
+        return self._made
 
     def collect_gradients(self) -> None:
         """Let backward passes add into `vector.grad`, which is zero now."""
         # Laid out once more since, what the optimiser steps would be nobody's parameters.
         assert self._parameters[0].data_ptr() == self.vector.data_ptr()  # noqa: S101
         self.vector.grad = self._gradient.zero_()
-        for parameter, place in zip(self._parameters, self._gradients, strict=True):
+        for parameter, place in zip(self._parameters, self._places(self._gradient), strict=True):
             parameter.grad = place
+
+    def let_gradients_go(self) -> None:
+        """Free the gradients' memory; what `runs` gave before is of no use any more."""
+        self.vector.grad = self._made = None
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def zero_gradients(self) -> None:
         """Forget what backward passes have added."""

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
+import safetensors.numpy
 import torch
 from torch import Tensor, nn
 
 from client.training.optimiser_state import moments_of, take_up
 from client.training.phases import Work
-from shared.files import replace_file
+from shared.files import replace_tensors
 
 _log = logging.getLogger(__name__)
 
@@ -56,11 +56,17 @@ class Halfway:
         """
         if is_end and not self._is_long:
             return
-        header = {"key": self._key, "step": step, "numbers": parts.numbers()}
-        content = safetensors.torch.save(parts.tensors(), {_HEADER: json.dumps(header)})
+        tensors = parts.tensors()
+        orders = {name: _order(tensor) for name, tensor in tensors.items() if not tensor.is_contiguous()}
+        header = {"key": self._key, "step": step, "numbers": parts.numbers(), "orders": orders}
+        rows = {
+            name: tensor.permute(orders.get(name, list(range(tensor.dim())))).contiguous().numpy()
+            for name, tensor in tensors.items()
+        }
+        known = {_HEADER: json.dumps(header)}
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self._path, content)
+            replace_tensors(self._path, lambda part: safetensors.numpy.save_file(rows, part, known))
         except OSError as error:
             _log.warning("a round can't be kept in its midst: %s", error.strerror)
         self._written, self._is_long = time.monotonic(), True
@@ -72,7 +78,11 @@ class Halfway:
                 header: dict[str, Any] = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
                 if header.get("key") != self._key:
                     return 0
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                orders = header.get("orders", {})
+                found = {
+                    name: _put_back(file.get_tensor(name), orders.get(name))
+                    for name in file.keys()  # noqa: SIM118 (no mapping)
+                }
         except FileNotFoundError:
             return 0
         except (OSError, ValueError, safetensors.SafetensorError) as error:
@@ -113,7 +123,7 @@ class Parts:
         return {"rates": [work.steps_rates for work in self._works], "scaler": scaler}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return copies of all tensors, by name."""
+        """Return all tensors, by name: on the CPU they are those that the steps change, not copies."""
         found = {
             f"network.{role}.{name}": tensor
             for role, network in self._networks.items()
@@ -125,8 +135,7 @@ class Parts:
         found |= {_TOTAL: self._total, _DRAWN: torch.get_rng_state()}
         if self._device.type == "cuda":
             found[_DRAWN_THERE] = torch.cuda.get_rng_state(self._device)
-        # Parameters lie in one tensor, which safetensors would refuse to take apart.
-        return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in found.items()}
+        return {name: tensor.detach().cpu() for name, tensor in found.items()}
 
     def take_up(self, found: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Be what `tensors` and `numbers` gave."""
@@ -146,3 +155,17 @@ class Parts:
 
 def _within(found: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): one for name, one in found.items() if name.startswith(prefix)}
+
+
+def _order(tensor: Tensor) -> list[int]:
+    """Return the dimensions of a tensor as they lie in memory, the slowest first.
+
+    In that order a network with its channels last is written as it lies there, without a copy.
+    """
+    strides = tensor.stride()
+    return sorted(range(tensor.dim()), key=lambda dimension: -strides[dimension])
+
+
+def _put_back(tensor: Tensor, order: Sequence[int] | None) -> Tensor:
+    """Return a tensor that was written in another order of its dimensions."""
+    return tensor if order is None else tensor.permute([order.index(place) for place in range(len(order))])

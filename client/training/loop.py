@@ -187,6 +187,13 @@ class LocalTraining:
         count = self._order.steps
         return Trained(total.item() / count, count, summed_rates(self.works, trainable(self._model)))
 
+    def let_go(self) -> None:
+        """Free the memory of gradients and moments: this training goes no further."""
+        self._parameters.let_gradients_go()
+        for work in self.works:
+            work.optimizer.zero_grad()
+            work.optimizer.state.clear()
+
     def _follow(self, steps: Steps) -> None:
         """Change the steps of a round as its strategy asks."""
         self._steps = steps

@@ -11,10 +11,11 @@ from shared.wire.packed_model import tensor_of
 def moments_of(optimizer: torch.optim.Optimizer) -> Vectors:
     """Return the state of each tensor of an optimiser, by PyTorch's names: moments, the number of steps.
 
-    The names begin with the number of the tensor: `0.exp_avg`.
+    The names begin with the number of the tensor: `0.exp_avg`. On the CPU they are the optimiser's own, which
+    its next step changes.
     """
     return {
-        f"{number}.{name}": np.atleast_1d(value.detach().cpu().numpy()).copy()
+        f"{number}.{name}": np.atleast_1d(value.detach().cpu().numpy())
         for number, state in optimizer.state_dict()["state"].items()
         for name, value in state.items()
         if value is not None

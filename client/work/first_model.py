@@ -1,9 +1,13 @@
 """The model with which a job begins: a site builds it itself, and believes no other."""
 
 import hashlib
+from collections.abc import Collection
 
 import numpy as np
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from client.guard.served_requests import Carried
 from client.settings.policy import PolicyError
@@ -28,6 +32,7 @@ from shared.wire.packed_model import Layout
 
 # Processors differ in the last bits of a normal distribution's numbers; no image fits into these.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-6
+_PIECE = 1 << 16  # numbers compared at a time
 
 
 def carried_by(content: RecordDict) -> Carried:
@@ -42,7 +47,7 @@ def carried_by(content: RecordDict) -> Carried:
         edges = hashlib.sha256(view(record[EDGES]).data).hexdigest() if EDGES in record else ""
     except (KeyError, ValueError):
         raise MessageError("carries no model") from None
-    numbers = numbers_in(content.config_records.get(CONFIG, ConfigRecord()), STATISTICS)
+    numbers = numbers_in(_config(content), STATISTICS)
     statistics = hashlib.sha256(np.array(numbers, "<f8").tobytes()).hexdigest() if numbers else ""
     return Carried(model, edges, statistics)
 
@@ -64,19 +69,37 @@ def check_first(job: JobSpec, content: RecordDict, site: str, files: Files) -> N
         PolicyError: It carries another model.
     """
     network = build_model(job, files=files)
-    layout = Layout.of(network)
-    wire = Wire.of(network, job.strategy)
-    first = wire.first(layout.pack(network))
-    vector = read_vector(_record(content), first.size)
-    drawn = np.ones(first.size, bool)
+    layout = Wire.of(network, job.strategy).layout
+    vector = read_vector(_record(content), layout.size)
     kept = {name: own for name, own in network.state_dict().items() if name in fixed_names(network)}
-    tensors = {**kept, **wire.layout.state_dict(vector)}
-    drawn[wire.layout.places(_require_start(job, tensors, site))] = False
-    if not np.allclose(vector[drawn], first[drawn], rtol=_RELATIVE, atol=_ABSOLUTE):
+    started = _require_start(job, {**kept, **layout.state_dict(vector)}, site)
+    if not _is_drawn(vector, network, layout, started):
         problem = "job.model: the first model is not the one that the job's seed gives"
         raise PolicyError(
             problem, where=site, remedy="Coordinator and site must run the same version of Wardround."
         )
+
+
+def _is_drawn(
+    vector: NDArray[np.float32], network: nn.Module, layout: Layout, started: Collection[str]
+) -> bool:
+    """Say whether a vector holds a network's numbers, and zeros beside them; looked at piece by piece.
+
+    Args:
+        vector: Shape (layout.size,).
+        network: As the job's seed draws it.
+        layout: Of what travels.
+        started: Tensors that are not looked at.
+    """
+    own: dict[str, Tensor] = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    for entry, values in zip(layout.entries, layout.parts(layout.checked(vector)), strict=True):
+        if entry.name in started:
+            continue
+        expected = torch.zeros(()).expand(entry.shape) if entry.is_beside else own[entry.name].detach()
+        pieces = zip(values.reshape(-1).split(_PIECE), expected.reshape(-1).split(_PIECE), strict=True)
+        if not all(np.allclose(one.numpy(), other.numpy(), _RELATIVE, _ABSOLUTE) for one, other in pieces):
+            return False
+    return True
 
 
 def _require_start(job: JobSpec, tensors: Tensors, site: str) -> set[str]:
@@ -96,6 +119,11 @@ def _require_start(job: JobSpec, tensors: Tensors, site: str) -> set[str]:
             )
         found |= {own[names[name]] for name in given}
     return found
+
+
+def _config(content: RecordDict) -> ConfigRecord:
+    config = content.get(CONFIG)
+    return config if isinstance(config, ConfigRecord) else ConfigRecord()
 
 
 def _record(content: RecordDict) -> ArrayRecord:

@@ -21,7 +21,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from shared.errors import SiteError
-from shared.files import replace_file
+from shared.files import replace_tensors
 
 Purpose = Literal["residual", "strategy", "optimizer"]
 Kept = dict[str, NDArray[np.float32]]
@@ -97,7 +97,7 @@ class RunStore:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             since = self._since(run, round_, purpose)
-            replace_file(path, _written(vectors, since))
+            _write(path, vectors, since)
             self._forget(run, round_, purpose, best)
         except OSError as error:
             raise SiteError(f"can't be written ({error.strerror})", where=_shown(path)) from None
@@ -159,9 +159,10 @@ def _unusable(problem: str, path: Path, purpose: Purpose) -> SiteError:
     return SiteError(problem, where=_shown(path), remedy=_LOST[purpose])
 
 
-def _written(vectors: Mapping[str, NDArray[np.float32]], since: int) -> bytes:
-    header = {"sha256": _digest(vectors, since), "since": since}
-    return safetensors.numpy.save(dict(vectors), {_HEADER: json.dumps(header)})
+def _write(path: Path, vectors: Mapping[str, NDArray[np.float32]], since: int) -> None:
+    header = {_HEADER: json.dumps({"sha256": _digest(vectors, since), "since": since})}
+    whole = {name: np.ascontiguousarray(vector) for name, vector in vectors.items()}
+    replace_tensors(path, lambda part: safetensors.numpy.save_file(whole, part, header))
 
 
 def _header(path: Path) -> dict[str, Any]:

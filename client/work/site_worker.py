@@ -113,7 +113,9 @@ def serve_message(
     )
     state = RecordDict() if state is None else state
     context = Context(run_id=run_id, node_id=node_id, node_config={}, state=state, run_config={})
-    reply = app(Message(content=unpack(call.payload, call.arrays), metadata=metadata), context)
+    content = unpack(call.payload, call.arrays)
+    call.arrays.clear()
+    reply = app(Message(content=content, metadata=metadata), context)
     if reply.has_error():
         return {"error": (reply.error.code, reply.error.reason)}, {}
     return pack(reply.content)

@@ -88,6 +88,8 @@ class Passes:
                 trained = training.run(self._round, steps, self._halfway(len(self.losses), model))
             else:  # noise is drawn anew and charged for, or a step leaves more than a network behind
                 trained = training.run(self._round, steps)
+        if isinstance(training, LocalTraining):
+            training.let_go()
         self.losses.append(trained.loss)
         return Trained(self._bench.state.pack(), trained.rates, trained.steps)
 

@@ -4,7 +4,7 @@ import pickle
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -27,14 +27,15 @@ class Call:
         kind: What is asked; with the site it tells how long a call will take.
         payload: Small and picklable.
         arrays: Of any shape. An array object that is in several calls (the global model) is
-            shared once. Neither the caller, until the outcome is there, nor the host may change them.
+            shared once. Neither the caller, until the outcome is there, nor the host may change them;
+            the host may take them out, so that what it has copied is not held twice.
     """
 
     id: int
     site: str
     kind: str
     payload: Mapping[str, Any]
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: MutableMapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

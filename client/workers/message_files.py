@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from client.workers.calls import Call, HostError, Outcome
 from shared.errors import RunError, SiteError, WardroundError
-from shared.files import replace_file
+from shared.files import replace_tensors
 
 _HEADER = "wardround"
 _BYTES = "bytes"  # the one key of an object that stands for bytes
@@ -67,9 +67,10 @@ def read_outcome(path: Path) -> Outcome:
 
 def _write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    text = json.dumps(header, default=_plain)
-    content = safetensors.numpy.save(tensors or {_NO_NUMBERS: np.zeros(0, np.uint8)}, {_HEADER: text})
-    replace_file(path, content, sync=False)  # after a power cut the job is gone, too
+    tensors = tensors or {_NO_NUMBERS: np.zeros(0, np.uint8)}
+    known = {_HEADER: json.dumps(header, default=_plain)}
+    # Not brought to the disk at once: after a power cut the job is gone, too.
+    replace_tensors(path, lambda part: safetensors.numpy.save_file(tensors, part, known), sync=False)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -89,6 +89,7 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
                     head = waiting.pop(reply.metadata.reply_to_message_id, None)
                     if head is not None:
                         yield _from_node(reply, head)
+                    del reply  # a large one is let go before the next is fetched
         finally:
             self._rope.expect(0, {})
             if waiting:

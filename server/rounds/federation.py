@@ -232,6 +232,7 @@ class Federation:
 
         for node, message, answer in self.answers(asked, sites, wait, checked, failed):
             yield Reply(members[node], message), answer
+            del message, answer
 
     def receipts(
         self, round_: int, model: NDArray[np.float32], trained: Collection[str] = ()
@@ -290,6 +291,7 @@ class Federation:
                 continue
             self.away.discard(site)
             yield node, message, answer
+            del message, answer  # a large one is let go before the next is fetched
         for site in sorted(waiting.values()):
             if deadline.was_shortened and deadline.is_over:
                 self.listen(Event("site_late", wait.round, site, wait.phase))

@@ -345,6 +345,7 @@ class RoundLoop:
             data = {"loss": update.loss, "seconds": update.seconds}
             self._listen(Event("site_done", round_, reply.member.name, "train", data))
             yield reply.message
+            del reply, update, arrays  # a large one is let go before the next is fetched
 
     def _compare(self, state: Checkpoint, judged: Judged) -> Checkpoint:
         """Keep the model where it is the best so far; without a criterion there is no best."""

@@ -11,6 +11,8 @@ from flwr.common.serde import message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.message_pb2 import ObjectTree
 
+from shared.wire.flat_array import array_records
+
 LARGEST = 6 * 2**20
 """Bytes of arrays that travel inside messages in one request; the gateway takes requests of 8 MiB."""
 
@@ -33,4 +35,4 @@ def identity_of(message: Message) -> str:
 
 def array_bytes(content: RecordDict) -> int:
     """Return the bytes of a content's arrays, as they travel."""
-    return sum(len(array.data) for record in content.array_records.values() for array in record.values())
+    return sum(len(array.data) for record in array_records(content).values() for array in record.values())

@@ -53,12 +53,15 @@ class Mailbox:
             identities += self._client.PushMessages(request).message_ids
         return identities
 
-    def collect(self, identities: Iterable[str]) -> list[Message]:
-        """Return the answers to messages that have come whole and were not collected yet."""
-        found = self._heads(identities)
-        arrived = [(head, tree) for head, tree in self._coming if self._is_whole(tree)]
-        self._coming = [pair for pair in self._coming if pair not in arrived]
-        return found + [self._inflated(head, tree) for head, tree in arrived]
+    def collect(self, identities: Iterable[str]) -> Iterator[Message]:
+        """Yield the answers to messages that have come whole and were not collected yet.
+
+        A large one is fetched when it is its turn, so that memory does not grow with their number.
+        """
+        yield from self._heads(identities)
+        for pair in [pair for pair in self._coming if self._is_whole(pair[1])]:
+            self._coming.remove(pair)
+            yield self._inflated(*pair)
 
     def forget(self, identities: Iterable[str]) -> None:
         """Give up the answers to messages, with what has come of them.

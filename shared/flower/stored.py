@@ -12,6 +12,7 @@ from hashlib import sha256
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from shared.recent import Recent
+from shared.wire.flat_array import array_records
 
 SMALLEST = 64 * 2**10
 """Bytes of an array that is named; smaller ones travel in the message."""
@@ -50,7 +51,7 @@ def named_bytes(content: RecordDict) -> int:
     Raises:
         ValueError: A name can't be read.
     """
-    arrays = (array for record in content.array_records.values() for array in record.values())
+    arrays = (array for record in array_records(content).values() for array in record.values())
     return sum(max(1, _parsed(array.data)[1]) for array in arrays if array.stype == _NAMED)
 
 

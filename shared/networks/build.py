@@ -5,9 +5,11 @@ job: some classes fix theirs (`AttentionUnet`, `VNet`, the blocks of `ResNet`), 
 must fit each layer's features.
 """
 
+import gc
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -100,7 +102,7 @@ class _Given:
 def _build(job: "JobSpec", network: JobNetwork, seed: int, given: _Given) -> nn.Module:
     """Return one network with the norm of the job; all parameters but those of frozen norms are trainable."""
     options = network.options
-    with drawn_from(seed, torch.device("cpu")):
+    with drawn_from(seed, torch.device("cpu")), _nothing_left_behind():
         model = options.build(network.ends)
     norm = getattr(network.options, "norm", "batch" if network.ends.dimensions else "none")
     private = job.privacy.mechanism != "none"
@@ -125,6 +127,23 @@ def _build(job: "JobSpec", network: JobNetwork, seed: int, given: _Given) -> nn.
             adapt(model, options.lora, _parts_within(job, network))
     model.divisor = network.options.divisor  # type: ignore[assignment]  # tasks pad images to it
     return model
+
+
+@contextmanager
+def _nothing_left_behind() -> Iterator[None]:
+    """Let what a network's constructor leaves behind go at once.
+
+    That of MONAI's U-Net has a function that calls itself, and so refers to itself and to the network: the
+    network would keep its memory after it was let go, until Python looks for such circles among old objects.
+    """
+    looks = gc.isenabled()
+    gc.disable()  # what is made meanwhile stays the youngest, so that looking through it is cheap
+    try:
+        yield
+    finally:
+        gc.collect(0)
+        if looks:
+            gc.enable()
 
 
 def _fixed(networks: Iterable[JobNetwork], models: Mapping[str, nn.Module]) -> Iterator[str]:

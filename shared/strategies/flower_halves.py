@@ -64,16 +64,17 @@ class StreamingMean(CentralHalf):
             weight = metrics[WEIGHT]
             model = view(reply.content[ARRAYS][VECTOR])
             mean.add(model if privacy is None else privacy.clip(model), weight)
-            # Records refer to themselves: this one's memory would wait for the collector.
-            reply.content[ARRAYS].clear()
+            del model
+            reply.content[ARRAYS].clear()  # whoever brought it may hold it until the next is there
             if not math.isnan(metrics["loss"]):
                 losses.append((weight, metrics["loss"]))
         if mean is None:
             return None, None
-        vector = mean.mean()
+        vector, terms = mean.mean(), mean.terms
+        del mean  # before the vector is copied: it is larger than all the rest
         if privacy is not None:
-            vector = privacy.noised(vector, mean.terms, server_round)
-        self.buffers = vector[self.layout.parameters :]
+            vector = privacy.noised(vector, terms, server_round)
+        self.buffers = vector[self.layout.parameters :].copy()
         total = math.fsum(weight for weight, _ in losses)
         loss = math.fsum(weight * value for weight, value in losses) / total if losses else math.nan
         return vector_record(vector), MetricRecord({"loss": loss})

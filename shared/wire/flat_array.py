@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from flwr.app import Array
+from flwr.app import Array, ArrayRecord, RecordDict
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -23,6 +23,15 @@ _HEADER = re.compile(
     rb"'shape': \((?P<shape>|\d{1,12},|\d{1,12}(?:, \d{1,12}){1,7})\), \} *\n",
     re.DOTALL,
 )
+
+
+def array_records(content: RecordDict) -> dict[str, ArrayRecord]:
+    """Return the records of a content that hold arrays, by key.
+
+    What Flower's `content.array_records` gives refers to itself and to the content: a large model would keep
+    its memory after it was let go, until Python looks for such circles among old objects.
+    """
+    return {key: record for key, record in content.items() if isinstance(record, ArrayRecord)}
 
 
 def to_array(values: NDArray[Any]) -> Array:

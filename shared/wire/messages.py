@@ -17,7 +17,7 @@ from shared.errors import WardroundError
 from shared.limits import LARGEST_JOB
 from shared.metrics.visibility import FiguresFor
 from shared.text.names import NAME
-from shared.wire.flat_array import to_array, view
+from shared.wire.flat_array import array_records, to_array, view
 
 ARRAYS = "arrays"
 VECTOR = "vector"
@@ -323,7 +323,7 @@ def read_evaluation(content: RecordDict) -> Evaluation:
 
 def array_bytes(content: RecordDict) -> int:
     """Return the bytes of a message's arrays, without the headers around them."""
-    arrays = (array for record in content.array_records.values() for array in record.values())
+    arrays = (array for record in array_records(content).values() for array in record.values())
     return sum(view(array).nbytes for array in arrays)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, RecordDict
 
-from shared.wire.flat_array import view
+from shared.wire.flat_array import array_records, view
 from shared.wire.messages import ARRAYS, CONFIG, METRICS, array_bytes
 
 SUM_HASH = "sum-hash"
@@ -25,7 +25,7 @@ def measure(content: RecordDict) -> Sent:
     """Measure a reply that is about to leave: its arrays, and the number of examples that it stands for."""
     arrays = [
         view(array)
-        for record in content.array_records.values()
+        for record in array_records(content).values()
         for name, array in record.items()
         if name != SUM_HASH
     ]

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from flwr.app import ArrayRecord, RecordDict
 
-from shared.wire.flat_array import to_array, view
+from shared.wire.flat_array import array_records, to_array, view
 from shared.wire.messages import MessageError
 
 STARTS = "starts"
@@ -25,7 +25,7 @@ def starts_in(content: RecordDict) -> dict[str, bytes]:
         MessageError: They are not rows of bytes.
     """
     found = {}
-    for name, array in content.array_records.get(STARTS, {}).items():
+    for name, array in array_records(content).get(STARTS, {}).items():
         try:
             values = view(array)
         except ValueError as error:
@@ -38,7 +38,7 @@ def starts_in(content: RecordDict) -> dict[str, bytes]:
 
 def without_starts(content: RecordDict, digests: Collection[str]) -> RecordDict:
     """Return a content without those files that are at a site already."""
-    files = content.array_records.get(STARTS, {})
+    files = array_records(content).get(STARTS, {})
     left = {name: array for name, array in files.items() if name not in digests}
     others = {key: record for key, record in content.items() if key != STARTS}
     return RecordDict({**others, **({STARTS: ArrayRecord(left)} if left else {})})

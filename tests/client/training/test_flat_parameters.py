@@ -1,5 +1,7 @@
 """Parameters in one row of memory train as they did, each by itself."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -76,3 +78,21 @@ def test_a_network_that_was_laid_out_again_is_not_trained_in_vain() -> None:
     first, _ = FlatParameters(trainable(model)), FlatParameters(trainable(model))
     with pytest.raises(AssertionError):
         first.collect_gradients()
+
+
+def test_gradients_that_were_let_go_take_no_memory_until_the_next_round() -> None:
+    model = network()
+    flat = FlatParameters(trainable(model))
+    flat.collect_gradients()
+    loss_of(model).backward()
+    first = flat.vector.grad
+    assert first is not None
+    expected, known = first.clone(), weakref.ref(first)
+    del first
+    flat.let_gradients_go()
+    assert known() is None
+    assert all(parameter.grad is None for parameter in model.parameters())
+    flat.collect_gradients()
+    loss_of(model).backward()
+    assert flat.vector.grad is not None
+    assert torch.equal(flat.vector.grad, expected)

@@ -80,3 +80,21 @@ def peak_bytes(sites: int, size: int = 1_000_000) -> int:
 
 def test_memory_does_not_grow_with_the_number_of_sites():
     assert peak_bytes(64) <= peak_bytes(4) * 1.01
+
+
+def test_a_sum_takes_two_copies_of_a_model_whose_numbers_are_small():
+    size = 1_000_000
+    assert peak_bytes(4, size) < 4.5 * 4 * size  # the sum, a term, and their mean
+
+
+def test_a_sum_that_outgrows_one_integer_goes_on_in_two():
+    generator = np.random.default_rng(0)
+    sizes = [(0.1, 3), (10.0, 500), (1e4, 7), (1e8, 2**20), (1e-3, 1), (0.5, 9)]
+    pairs = [(generator.normal(0, scale, 3).astype(np.float32).tolist(), n) for scale, n in sizes]
+    for until in range(1, len(pairs) + 1):
+        some = pairs[:until]
+        found, total = mean_of(some), sum(weight for _, weight in some)
+        assert found.tobytes() == mean_of(some[::-1]).tobytes()
+        for index in range(3):
+            exact = sum(Fraction(vector[index]) * weight for vector, weight in some) / total
+            assert found[index] == np.float32(float(exact))
