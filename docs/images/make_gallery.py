@@ -1,5 +1,7 @@
 """Write docs/gallery.md, and gallery-*.png beside this file: `make gallery`.
 
+    python -m docs.images.make_gallery [--draw [PICTURE ...]] [--page]
+
 Figures are those that benchmarks/science.py left in build/science; what it measured earlier is kept in
 gallery.json. Pictures are of what jobs on synthetic hospitals, or on data that anybody may show, answered.
 """
@@ -276,13 +278,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--draw", action="store_true", help="draw the pictures anew: a quarter of an hour")
+    parser.add_argument(
+        "--draw",
+        nargs="*",
+        metavar="PICTURE",
+        help="draw pictures anew, such as gallery-wgan.png; all, if none is named",
+    )
+    parser.add_argument("--page", action="store_true", help="draw no picture")
     options = parser.parse_args()
     known = renewed(json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {})
     FIGURES.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    for entry in ENTRIES:
+    for entry in [] if options.page else ENTRIES:
         path = Path(__file__).with_name(entry.shown)
-        if not entry.picture and (options.draw or not path.exists()):
+        asked = options.draw is not None and (not options.draw or entry.shown in options.draw)
+        if not entry.picture and (asked or not path.exists()):
             answer_of(entry).quantize(_COLOURS, Image.Quantize.FASTOCTREE).save(path, optimize=True)
     PAGE.write_text(written(known), encoding="utf-8")
 
