@@ -10,7 +10,8 @@ from shared.decisions.rows import Row
 Floats = NDArray[np.float64]
 
 LEAST, MOST = 0.05, 20.0
-"""Temperatures that are tried; one at an end means that the bins tell no better one."""
+"""Temperatures that are tried."""
+_END = 1.01  # times the least: as good as that
 
 
 def temperature_of(rows: Sequence[Row]) -> float | None:
@@ -21,6 +22,10 @@ def temperature_of(rows: Sequence[Row]) -> float | None:
 
     Args:
         rows: Of the validation patients.
+
+    Returns:
+        None where the least is the best: scores of a network that has hardly learnt lie in the bin around
+        0, and the few beyond would make calibrated probabilities of 0 and 1.
     """
     known = [row for row in rows if row.is_known]
     if not known:
@@ -37,7 +42,8 @@ def temperature_of(rows: Sequence[Row]) -> float | None:
         )
 
     bounds = (np.log(LEAST), np.log(MOST))
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    found = float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    return found if found > LEAST * _END else None
 
 
 def isotonic_of(row: Row) -> Floats | None:

@@ -122,6 +122,12 @@ def test_what_the_sums_do_not_tell_is_said():
     assert dict(choice.cells(TWO, [0.0, 0.0])) == {"prediction_set": "well|ill"}
 
 
+def test_no_temperature_is_made_of_the_few_scores_beyond_one_bin():
+    hardly_told_apart = Curves(np.array([[-0.3, 0.3]]), np.array([[0, 63, 1]]), np.array([[0, 52, 0]]))
+    choice = choose(DecisionsTable(calibration="temperature"), TWO, hardly_told_apart, 1, 116)
+    assert (choice.temperature, choice.missing) == (None, ["the temperature"])
+
+
 def test_what_is_said_of_an_image_follows_from_the_choice():
     cells = dict(
         Choice(

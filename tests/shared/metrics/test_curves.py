@@ -115,6 +115,13 @@ def test_edges_are_such_as_a_site_takes_and_figures_are_shares(positives, negati
         assert math.isnan(figure) or -1e-9 <= figure <= 1 + 1e-9
 
 
+@pytest.mark.parametrize("positives", [[0, 63, 1], [1, 63, 0]])
+def test_one_image_apart_bends_no_curve_of_all_others(positives) -> None:
+    """As after a first round, when all scores are much the same: the round would be chosen as the best."""
+    curves = Curves(first_edges(1, 3), np.array([positives]), np.array([[0, 52, 0]]))
+    assert curves.auroc()[0] == pytest.approx(0.5, abs=0.03)
+
+
 def test_what_is_undefined_is_no_number() -> None:
     edges = first_edges(3, 4)
     some, none = np.array([1, 2, 0, 3]), np.zeros(4, np.int64)
