@@ -3,11 +3,14 @@
 import csv
 import io
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageChops, ImageFilter
 from rich.console import Console
 
+from client.data.manifest.splits import SplitTable
 from client.predict.run_model import predict_with
 from shared.job.schema import load_job
 from simulate.session.session import Hospitals, execute, start
@@ -32,11 +35,12 @@ def picture(folder: Path) -> Image.Image:
     return sheet.quantize(64)
 
 
-def answered(name: str, folder: Path) -> tuple[Path, Path]:
+def answered(
+    name: str, folder: Path, changes: Mapping[str, Any] | None = None, shares: SplitTable | None = None
+) -> tuple[Path, Path]:
     """Simulate a job of a synthetic dataset; return its manifest, and the folder of what it predicts."""
-    run = start(
-        load_job(PROJECT / "configs" / "jobs" / f"{name}.toml"), Hospitals(), folder, "cpu", baselines=False
-    )
+    job = load_job(PROJECT / "configs" / "jobs" / f"{name}.toml", dict(changes or {}))
+    run = start(job, Hospitals(shares=shares or SplitTable()), folder, "cpu", baselines=False)
     execute(run, "in-process", Console(file=io.StringIO()))
     manifest = next(folder.glob(".phantoms/*/*/manifest.csv"))
     predict_with(run.path, manifest, folder / "said", device="cpu")

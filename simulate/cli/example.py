@@ -15,7 +15,7 @@ EXAMPLES = {
     "phantom-nodules": "detection: slices with boxes",
     "phantom-nodules-3d": "detection: volumes with boxes, NIfTI; for configs/jobs/phantom-nodules-3d.toml",
     "phantom-cells": "instances: pictures of cells; for configs/jobs/phantom-cells.toml",
-    "phantom-burden": "regression: pictures and a number; for configs/jobs/phantom-burden.toml",
+    "phantom-burden": "regression, classification: pictures, a number and a class; for phantom-burden.toml",
     "phantom-records": "classification: pictures beside a table; for configs/jobs/phantom-records.toml",
     "phantom-pairs": "registration: heads and the same deformed; for configs/jobs/phantom-register.toml",
     "phantom-turned": "registration: the same, turned too; for configs/jobs/phantom-align.toml",

@@ -32,7 +32,7 @@ from simulate.data.views import view_sets
 
 Channels = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 
-_EDITION = 1  # raise it when the pictures change: old ones on disk are then not taken for new ones
+_EDITION = 2  # raise it when pictures or tables change: old ones on disk are then not taken for new ones
 
 
 def make_phantom(name: str, folder: Path, seed: int) -> Path:

@@ -90,10 +90,15 @@ def _followed(patient: Patient, risk: float) -> Row:
 
 
 def burden(folder: Path, seed: int) -> Iterator[Row]:
-    """A picture of each patient, 48 x 48, and how many percent of it are nodules and cavities."""
+    """A picture of each patient, 48 x 48, and how many percent of it are nodules and cavities.
+
+    The label is `cavity` where there is one, else `nodule`, else `clear`.
+    """
     for patient in patients({"north": 120, "south": 80, "east": 60, "west": 40}, seed):
         pixels, findings = draw_findings(patient.rng, (48, 48))
         image = place(folder, "images", patient, f"{patient.name}.png")
         Image.fromarray(patient.scanned(pixels[None], patient.name)[0]).save(image)
         share = 100 * sum(finding.pixels for finding in findings) / pixels.size
-        yield row(folder, patient, image) | {"burden": f"{share:.2f}"}
+        kinds = {finding.kind for finding in findings}
+        label = next((kind for kind in ("cavity", "nodule") if kind in kinds), "clear")
+        yield row(folder, patient, image) | {"burden": f"{share:.2f}", "label": label}
