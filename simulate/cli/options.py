@@ -127,11 +127,14 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+_QUICK = {"job.rounds": 1, "training.local_epochs": None, "training.local_steps": 1}
+
+
 def overrides_of(
-    pairs: list[str] | None, seed: int | None = None, rounds: int | None = None
+    pairs: list[str] | None, seed: int | None = None, rounds: int | None = None, *, quick: bool = False
 ) -> dict[str, Any]:
-    """Return what `--set`, `--seed` and `--rounds` change in a job, by dotted keys."""
-    overrides: dict[str, Any] = {}
+    """Return what `--set`, `--seed`, `--rounds` and `--quick` change in a job, by dotted keys."""
+    overrides: dict[str, Any] = dict(_QUICK) if quick else {}
     for pair in pairs or ():
         key, separator, value = pair.partition("=")
         if not separator:

@@ -103,6 +103,10 @@ def simulate(
         ),
     ] = False,
     rounds: Annotated[int | None, typer.Option(help="Overrides job.rounds.", show_default=False)] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="One round of one step at each site: does it run? It learns nothing."),
+    ] = False,
     set_: Set = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
     resume: Annotated[
@@ -125,7 +129,7 @@ def simulate(
     from shared.errors import RunError
     from shared.job.schema import load_job
 
-    overrides = overrides_of(set_, seed, rounds)
+    overrides = overrides_of(set_, seed, rounds, quick=quick)
     job = None if job_file is None else load_job(job_file, overrides)
     if job is None and resume is None and as_in is None:
         raise typer.BadParameter("give a JOB.toml, --resume RUN or --as-in RUN")
@@ -137,7 +141,7 @@ def simulate(
         )
     if job is None and overrides:
         where = "--as-in" if resume is None else "--resume"
-        raise RunError("the run keeps its job; leave out --set, --seed and --rounds", where=where)
+        raise RunError("the run keeps its job; leave out --set, --seed, --rounds and --quick", where=where)
     if site and (data or sites or partition or shares):
         problem = "goes without --data, --sites, --partition, --test, --validation, --folds and --labelled"
         raise RunError(problem, where="--site")
