@@ -180,14 +180,14 @@ def spoken_of(page: Path) -> Iterator[list[str]]:
 
 
 @cache
-def commands() -> click.Command:
+def tree() -> click.Command:
     """Return all that there is."""
     return typer.main.get_command(app)
 
 
 def fault(words: list[str]) -> str | None:
     """Return which word of a command there is not; what the user puts in is not looked at."""
-    command: click.Command = commands()
+    command: click.Command = tree()
     while isinstance(command, click.Group):
         if not words or words[0] in ("...", "…") or words[0].startswith("-"):
             break  # of several commands
