@@ -404,7 +404,7 @@ class TestSplits:
         for row in rows:
             row |= {key: str(tiny_data.parent / row[key]) for key in ("image", "mask")}
             del row["split"]
-        rows = [row | {"patient": f"{row['patient']}-{n}"} for row in rows for n in range(10)]
+        rows = [row | {"patient": f"{row['patient']}-{n}"} for row in rows for n in range(4)]
         return write_table(tmp_path / "whole.csv", rows)
 
     def test_the_seed_draws_them_and_options_cut_them(self, simulate, whole):
