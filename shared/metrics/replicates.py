@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.metrics.histograms import Histograms
+from shared.metrics.spec import metric_specs
 
 if TYPE_CHECKING:
     from shared.metrics.states import MetricSet
@@ -61,6 +62,22 @@ def joined(sites: Sequence[Tables], name: str) -> NDArray[Any]:
         starts = np.cumsum([0, *(patients_in(tables) for tables in sites)])
         parts = [part + start for part, start in zip(parts, starts, strict=False)]
     return np.concatenate(parts)
+
+
+def parts_of_means(metrics: "MetricSet", sites: Sequence[Tables]) -> dict[str, NDArray[np.float64]]:
+    """Return what each patient adds to sum and count (P, 2) of the figures with a `MetricSpec.mean_of`.
+
+    Figures that are a mean over several classes or targets are left out.
+    """
+    found = {}
+    for spec in metric_specs(metrics.job):
+        if spec.mean_of is None:
+            continue
+        places = [metrics.place(spec.mean_of, state) for state in ("total", "count")]
+        parts = np.hstack([joined(sites, STATES)[:, place] for place in places])
+        if parts.shape[1] == len(places):
+            found[spec.name] = parts
+    return found
 
 
 def states_of_patients(metrics: "MetricSet", names: Collection[str]) -> Tensor:

@@ -18,12 +18,16 @@ class MetricSpec:
         lower_is_better: Whether a smaller value is the better one.
         shown: Its place in the table at the end of a run, from 1; 0 where it does not stand there.
         classes: Those for which it is also reported alone, as `name/class`.
+        mean_of: Where it is a mean of errors or distances, which have no upper end: the name of the `Mean` in
+            the task's metrics that it is, maybe in another unit. Some patients may have many times what the
+            others have, so its interval is `Bootstrap.interval_of_mean`.
     """
 
     name: str
     lower_is_better: bool = False
     shown: int = 0
     classes: Sequence[str] = ()
+    mean_of: str | None = None
 
 
 LOSS = MetricSpec("loss", lower_is_better=True)

@@ -5,7 +5,7 @@ are drawn together. What a task's metrics are then, its `MetricSet` says.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from server.report.comparison import comparison
 from shared.job.schema import JobSpec
 from shared.metrics.bootstrap import Bootstrap
 from shared.metrics.intervals import Interval
-from shared.metrics.replicates import TRAIN, Figures, Tables, patients_in
+from shared.metrics.replicates import TRAIN, Figures, Tables, parts_of_means, patients_in
 from shared.metrics.spec import metric_specs
+from shared.metrics.states import MetricSet
 from shared.tasks.base import Task
 from shared.wire.messages import Request
 from simulate.session.examples import examples_of
@@ -85,12 +86,11 @@ def compare(task: Task, sites: Mapping[str, Tables]) -> dict[str, Any]:
     bootstrap = Bootstrap(patients, _DRAWS if has_intervals else 0, task.job.job.seed)
     metrics = task.metrics(task.fine_edges())
     figures = metrics.resampled(list(tested.values()), bootstrap.draws)
-    spreads = metrics.spreads(list(tested.values()))
     rivals, wanted = metrics.rivals(tested), _wanted(task.job)
     found = comparison(
         task.job,
         {name: float(found[0]) for name, found in figures.items()},
-        _intervals(bootstrap, figures, set(wanted) - set(metrics.no_interval), spreads),
+        _intervals(bootstrap, figures, wanted, metrics, list(tested.values())),
         rivals.values,
         one_class=rivals.one_class,
         patients=patients,
@@ -113,8 +113,7 @@ def _of_site(task: Task, tables: Tables, number: int) -> dict[str, Any]:
     bootstrap = Bootstrap(patients, number, task.job.job.seed)
     metrics = task.metrics(task.fine_edges())
     figures = metrics.resampled([tables], bootstrap.draws)
-    names = set(_wanted(task.job)) - set(metrics.no_interval)
-    found = _intervals(bootstrap, figures, names, metrics.spreads([tables]))
+    found = _intervals(bootstrap, figures, _wanted(task.job), metrics, [tables])
     return {
         "patients": patients,
         "metrics": {
@@ -132,11 +131,18 @@ def _wanted(job: JobSpec) -> list[str]:
 
 
 def _intervals(
-    bootstrap: Bootstrap, figures: Figures, names: Set[str], spreads: Mapping[str, float]
+    bootstrap: Bootstrap,
+    figures: Figures,
+    wanted: Collection[str],
+    metrics: MetricSet,
+    sites: Sequence[Tables],
 ) -> dict[str, Interval]:
-    found = {
-        name: bootstrap.interval(values, spreads.get(name, 1.0))
-        for name, values in figures.items()
-        if name in names
-    }
-    return {name: interval for name, interval in found.items() if interval is not None}
+    spreads, parts = metrics.spreads(sites), parts_of_means(metrics, sites)
+    names = set(wanted) - set(metrics.no_interval)
+    found: dict[str, Interval] = {}
+    for name, values in ((name, values) for name, values in figures.items() if name in names):
+        own = bootstrap.interval_of_mean(float(values[0]), parts[name]) if name in parts else None
+        own = own or bootstrap.interval(values, spreads.get(name, 1.0))
+        if own is not None:
+            found[name] = own
+    return found

@@ -175,10 +175,13 @@ class Registration(TaskOptions):
                 for place, time in enumerate(self.times, 1)
             ]
         if self.distances:
-            found += [MetricSpec(f"hd95{time}", lower_is_better=True, classes=single) for time in self.times]
+            found += [
+                MetricSpec(f"hd95{time}", lower_is_better=True, classes=single, mean_of=f"hd95{time}")
+                for time in self.times
+            ]
         if self.points:
             found += [
-                MetricSpec(f"tre{time}", lower_is_better=True, shown=place)
+                MetricSpec(f"tre{time}", lower_is_better=True, shown=place, mean_of=f"tre{time}")
                 for place, time in enumerate(self.times, 1 + len(self.times))
             ]
         return (

@@ -104,7 +104,9 @@ class Regression(RecordOptions):
         """See the base class."""
         single = self.targets if len(self.targets) > 1 else []
         return (
-            MetricSpec("mae", lower_is_better=True, shown=int(self.have_one_unit), classes=single),
+            MetricSpec(
+                "mae", lower_is_better=True, shown=int(self.have_one_unit), classes=single, mean_of="error"
+            ),
             MetricSpec("rmse", lower_is_better=True, classes=single),
             MetricSpec("r2", shown=2, classes=single),
             MetricSpec("relative_mae", lower_is_better=True, shown=3, classes=single),

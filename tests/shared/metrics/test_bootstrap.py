@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import bootstrap as scipys
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from shared.metrics.bootstrap import Bootstrap
 
@@ -51,3 +51,33 @@ def test_what_is_undefined_has_no_interval():
     own = Bootstrap(20, 50, 1)
     assert own.interval(np.full(len(own.draws), np.nan)) is None
     assert Bootstrap(20, 0, 1).interval(np.ones(1)) is None
+
+
+def test_a_mean_of_few_large_values_may_lie_far_above():
+    values = np.random.default_rng(2).lognormal(0, 1, 15)
+    parts = np.stack([values, np.ones(15)], axis=1)
+    own = Bootstrap(15, 2000, 1)
+    low, high = own.interval_of_mean(values.mean(), parts)
+    bca_low, bca_high = own.interval(means(own, values))
+    assert high - values.mean() > 1.2 * (bca_high - values.mean())
+    assert 0 < low < bca_low
+    # each draw by itself, as Efron writes it
+    draws = [np.repeat(values, counts) for counts in own.draws[1:2001]]
+    away = [(drawn.mean() - values.mean()) / drawn.std() for drawn in draws]
+    wider = np.sqrt(15 / 14) * t.ppf(0.975, 14) / norm.ppf(0.975)
+    ends = values.mean() - wider * values.std() * np.quantile(away, [0.975, 0.025])
+    assert (low, high) == pytest.approx(ends, rel=1e-9)
+
+
+def test_a_mean_of_many_images_of_a_patient_knows_that_they_are_one():
+    rng = np.random.default_rng(5)
+    of_patient, images = rng.exponential(1, 30), rng.integers(1, 6, 30)
+    own, once = Bootstrap(30, 1000, 1), np.ones(30)
+    mean = (of_patient * images).sum() / images.sum()
+    in_years = own.interval_of_mean(mean, np.stack([of_patient * images, images], axis=1))
+    in_days = own.interval_of_mean(365 * mean, np.stack([of_patient * images, images], axis=1))
+    assert in_days == pytest.approx([365 * end for end in in_years])
+    tenfold = own.interval_of_mean(mean, np.stack([of_patient * images * 10, images * 10], axis=1))
+    assert tenfold == pytest.approx(in_years)  # as many patients, with more images each
+    assert own.interval_of_mean(1.0, np.stack([once, once], axis=1)) is None  # no draw changes it
+    assert own.interval_of_mean(0.0, np.stack([0 * once, once], axis=1)) is None

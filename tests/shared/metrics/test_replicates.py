@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from shared.batch import Batch, Prediction
+from shared.metrics.bootstrap import Bootstrap
 from shared.metrics.replicates import Tables
 from shared.metrics.states import MetricSet
 from shared.tasks import make_task
 from shared.tasks.base import Task
+from simulate.session.judging import compare
 from tests.jobs import make_job
 
 
@@ -158,3 +160,17 @@ def test_the_distances_of_draws_of_images_lie_above_that_of_all():
     found = task.metrics().resampled([tables_of(task, features, image=torch.zeros(80, 1))], draws)["frechet"]
     assert found[1:4].min() > found[0]
     assert "frechet" in task.metrics().no_interval
+
+
+def test_an_error_has_the_interval_of_a_mean_over_patients():
+    task = make_task(make_job(task_name="regression", task_scaling={"age": [60.0, 10.0]}))
+    error = torch.from_numpy(np.random.default_rng(1).lognormal(0, 1, 24))
+    true = torch.linspace(40, 80, 24, dtype=torch.float64)[:, None]
+    found = {"standard": (true + error[:, None] - 60) / 10}
+    tables = tables_of(task, found, number=true)
+    said = compare(task, {"north": tables})
+    parts = np.stack([error.numpy(), np.ones(24)], axis=1)
+    expected = Bootstrap(24, 1000, task.job.job.seed).interval_of_mean(float(error.mean()), parts)
+    own = said["metrics"]["mae"]
+    assert (own["low"], own["high"]) == pytest.approx(expected, rel=1e-6)
+    assert said["sites"]["north"]["metrics"]["mae"]["value"] == pytest.approx(float(error.mean()))
