@@ -1,6 +1,6 @@
 """What each robust strategy keeps of a model while 0, 20 and 40 % of the hospitals attack it.
 
-    python benchmarks/attackers.py [--seeds 1 2 3] [--shares 0.4] [--strategies krum rfa]
+    python benchmarks/attackers.py [--seeds 1 2 3 4 5] [--shares 0.4] [--strategies krum rfa]
         [--attacks sign-flip] [--quick]
 
 Fifteen simulated hospitals with 60 images each of small and large discs in noise, which a small network tells
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--shares", nargs="+", type=float, choices=SHARES, default=list(SHARES))
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))

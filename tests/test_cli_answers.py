@@ -18,6 +18,7 @@ from shared.start_files import write_start
 from tests.cli import wardround
 from tests.client.dicom_import.heaps import write_heap
 from tests.conftest import write_dataset
+from tests.jobs import job_text
 from wardround.cli import app
 
 PROJECT = Path(__file__).parents[1]
@@ -138,6 +139,7 @@ ASKED = {
     "data group": "data group data --out bags.csv",
     "data import": "data import heap --out imported",
     "data join": "data join data ages.csv --out data/joined.csv",
+    "data harmonise": "data harmonise marks.csv --job marks.toml --out harmonised.csv",
     "data example": "data example phantom-survival --out examples",
     "server notify": "server notify --dir fed",
     "client notify": "client notify --dir site",
@@ -185,6 +187,11 @@ def test_an_answer_is_one_json_object(place: Path, name: str) -> None:
         rows = (place / "data" / "manifest.csv").read_text().splitlines()
         patient = rows[1].split(",")[rows[0].split(",").index("patient")]
         (place / "ages.csv").write_text(f"patient,years\n{patient},61\n")
+    if name == "data harmonise":
+        marks = [f"p{number},{number % 7},1,{number % 3}\n" for number in range(12)]
+        (place / "marks.csv").write_text("patient,time,event,mark\n" + "".join(marks))
+        scaled = {"task_name": "survival", "task_columns": ["mark"], "task_scaling": {"mark": [1.0, 0.5]}}
+        (place / "marks.toml").write_text(job_text(**scaled))
     ended = wardround(*shlex.split(ASKED[name]), "--json", cwd=place)
     assert ended.returncode == ENDS_WITH.get(name, 0), ended.stderr
     answer = json.loads(ended.stdout)
@@ -325,6 +332,7 @@ WRONG = [
     "data manifest missing",
     "data group missing --out bags.csv",
     "data join missing table.csv --out joined.csv",
+    f"data harmonise missing --job {QUICKSTART} --out harmonised.csv",
     "data example nothing",
     "nonsense",
     "client nonsense",

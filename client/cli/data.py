@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli.data_ask import ask
+from client.cli.data_harmonise import harmonise
 from client.cli.data_import import import_
 from client.cli.data_pull import pull
 from shared.cli.answer import Json, answer
@@ -28,6 +29,7 @@ data_app = App(help="Look at a dataset.")
 data_app.command("import")(import_)
 data_app.command()(pull)
 data_app.command()(ask)
+data_app.command()(harmonise)
 
 
 @data_app.callback()

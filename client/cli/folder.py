@@ -43,3 +43,11 @@ SubFolder = Annotated[
     ),
 ]
 HERE = Path()
+Logging = Annotated[
+    Path,
+    typer.Option(
+        "--dir",
+        envvar="WARDROUND_SITE_DIR",
+        help="The site's folder: what is stored in an archive stands in its audit log.",
+    ),
+]

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from client.cli.asking_a_model import Device, end_with, plain_lines
-from client.cli.folder import HERE
-from client.cli.site_log import Logging, stored_note
+from client.cli.folder import HERE, Logging
 from shared.cli.answer import Json, answer
 from shared.cli.run_options import Model, Run
 
@@ -83,6 +82,7 @@ def predict(
 
     with loading():
         from client.cli.progress_bar import tracked
+        from client.cli.site_log import stored_note
         from client.pacs.archive_settings import archive
         from client.pacs.stow import Store
         from client.predict.run_model import predict_with

@@ -2,18 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-
-Logging = Annotated[
-    Path,
-    typer.Option(
-        "--dir",
-        envvar="WARDROUND_SITE_DIR",
-        help="The site's folder: what is stored in an archive stands in its audit log.",
-    ),
-]
+from typing import Any
 
 
 def site_log(folder: Path) -> Any:

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli.folder import HERE
-from client.cli.site_log import Logging, stored_note
+from client.cli.folder import HERE, Logging
 from shared.cli.answer import Json, answer
 
 
@@ -26,6 +25,7 @@ def store(
     from rich.console import Console
 
     from client.cli.progress_bar import tracked
+    from client.cli.site_log import stored_note
     from client.pacs.archive_settings import archive
     from client.pacs.results import stored_results
     from client.pacs.stow import Store
