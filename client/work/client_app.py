@@ -78,8 +78,11 @@ def _train(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> 
         return train_masked(site, visit, content, state)
     request = messages.read_request(content)
     update = site.train(request)
-    encoded = None if is_sent_whole(visit.job) else site.encode(request, update.vector)
-    return messages.train_reply(update, encoded)
+    if not is_sent_whole(visit.job):
+        return messages.train_reply(update, site.encode(request, update.vector))
+    del request
+    content[messages.ARRAYS].clear()  # a large model is let go before the answer is put together
+    return messages.train_reply(update)
 
 
 def _evaluate(site: Site, visit: Visit, content: RecordDict, state: RecordDict) -> RecordDict:
