@@ -61,7 +61,7 @@ def main() -> None:
     """Measure, print, and exit with 1 when the figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small model, one site; held to no figure")
-    parser.add_argument("--sites", type=int, help="where memory is short for three, which take 20 GB")
+    parser.add_argument("--sites", type=int, help="where memory is short for three, which take 9 GB")
     options = parser.parse_args()
     quick = options.quick
     channels, sites, rounds = (QUICK_CHANNELS, QUICK_SITES, 1) if quick else (CHANNELS, SITES, 2)

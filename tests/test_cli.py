@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,17 @@ def test_a_valid_job_is_summed_up(quickstart: Path) -> None:
     assert ended.returncode == 0
     assert "segmentation" in ended.stdout
     assert "quickstart" in ended.stdout
+
+
+def test_of_a_large_model_it_is_said_what_memory_it_needs(tmp_path: Path, quickstart: Path) -> None:
+    small = wardround("job", "check", quickstart)
+    job = tmp_path / "job.toml"
+    text = quickstart.read_text(encoding="utf-8")
+    given = next(line for line in text.splitlines() if line.startswith("channels = "))
+    job.write_text(text.replace(given, "channels = [64, 256, 1024, 2048]"), encoding="utf-8")
+    large = wardround("job", "check", job)
+    assert "memory" not in small.stdout
+    assert re.search(r"memory +a model of \d\.\d GB: about \d\.\d GB at each site", large.stdout)
 
 
 def test_every_problem_is_named_once_with_its_place(tmp_path: Path, quickstart: Path) -> None:

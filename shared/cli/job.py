@@ -14,6 +14,8 @@ from shared.cli.start import start, starts_in_words
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
 
+_LARGE = 100.0  # MB of a model, above which its copies are what takes memory
+
 job_app = App(
     help="Check a job file, print its schema, begin a new one.",
 )
@@ -30,6 +32,7 @@ def check(
     Weights that it starts from are matched with its network where they lie beside it.
     """
     from shared.further_metrics import METRICS
+    from shared.job.rules import about_model_megabytes
     from shared.job.schema import load_job
     from shared.job_parts import networks_of
     from shared.networks import NETWORKS
@@ -58,10 +61,30 @@ def check(
         f"at least {job.strategy.min_sites} sites",
         **({"metrics": ", ".join(metrics)} if metrics else {}),
     }
+    if (megabytes := about_model_megabytes(job)) > _LARGE:
+        facts["memory"] = _memory(job, megabytes / 1000)
     if any(own.start_sha256 for own in networks):
         facts["start"] = starts_in_words(job, file.parent)
     said = [f"{file}: valid", *(f"  {name:<9} {value}" for name, value in facts.items())]
     answer(json, said, file=file, **facts)
+
+
+def _memory(job: "JobSpec", size: float) -> str:
+    """Return about how much memory a large model needs; docs/benchmarks.md has what was measured.
+
+    Args:
+        job: Its optimisers keep moments.
+        size: Of the model, in GB.
+    """
+    from shared.job_parts import phases_of
+
+    phases = phases_of(job).values()
+    moments = max((2 if own.optimizer != "sgd" else int(own.momentum > 0) for own in phases), default=0)
+    private = " and the gradients of single samples" if job.privacy.mechanism == "dp-sgd" else ""
+    return (
+        f"a model of {size:.1f} GB: about {(4.5 + moments) * size + 0.5:.1f} GB at each site beside images"
+        f"{private}, {5 * size + 0.7:.1f} GB at the coordinator and {1.5 * size:.1f} GB more for each site"
+    )
 
 
 def _rounds(job: "JobSpec") -> str:
