@@ -21,7 +21,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise RunError(
             f"can't be written ({error.strerror or error})",
             where=path,
-            remedy="The last checkpoint is whole: make room or give the right to write, then use --resume.",
+            remedy="Make room, or give the right to write; a run goes on from its checkpoint, if resumed.",
         ) from None
 
 

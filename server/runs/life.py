@@ -114,12 +114,17 @@ def take_out_of_queue(run: RunFolder, by: str) -> bool:
 def note_failed(run: RunFolder, reason: str) -> None:
     """Mark a run as failed that could not be begun, unless a process has begun it after all.
 
+    Args:
+        run: The run.
+        reason: As Flower tells it: an error's words, and below them what to do about it.
+
     Raises:
         RunError: A process is at work on it.
     """
     with run.lock():
         if run.read_description().get("status") == "queued":
-            run.describe(status="failed", reason=reason, queue=None)
+            problem, _, remedy = without_folders(reason).partition("\n")
+            run.describe(status="failed", reason=problem, remedy=remedy.strip() or None, queue=None)
 
 
 def note_stopped(run: RunFolder, by: str) -> None:

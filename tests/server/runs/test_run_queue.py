@@ -197,10 +197,11 @@ def test_a_run_that_flower_can_t_begin_says_why(place, monkeypatch):
     at = place()
     name = at.submit(1)
     at.queue.look()
-    at.flower.failed[1] = "no such file"
+    at.flower.failed[1] = "failed: /srv/coordinator/runs/one/run.json: is full\n  Make room."
     at.queue.look()
     row = at.of("").look(name).row
-    assert (row.status, row.reason) == ("failed", "could not be started: no such file")
+    assert (row.status, row.reason) == ("failed", "could not be started: failed: run.json: is full")
+    assert RunFolder.read(at.folder / name).read_description()["remedy"] == "Make room."
 
 
 def test_a_run_that_takes_long_to_come_up_says_so_and_is_not_lost(place, monkeypatch, caplog):
