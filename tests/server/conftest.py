@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from numpy.typing import NDArray
 
 from client.data.manifest.splits import CohortKey
@@ -37,6 +37,7 @@ from shared.networks.build import build_model
 from shared.pki.certificates import new_key
 from shared.strategies.exact_mean import ExactMean
 from shared.wire import messages
+from shared.wire.flat_array import array_records
 from simulate.session.credentials import simulated_credentials
 
 Change = Callable[[Message, Message], Iterable[Message]]
@@ -128,9 +129,15 @@ class SmallGrid(SiteGrid):
         try:
             state = self.states.setdefault(node, RecordDict())
             context = Context(run_id=1, node_id=node, node_config={}, state=state, run_config={})
-            return self._apps[node](question, context)
+            return self._apps[node](arrived(question), context)
         finally:
             become(1)
+
+
+def arrived(sent: Message) -> Message:
+    """Return a message as a site gets it: with records of its own, which it may empty."""
+    arrays = {key: ArrayRecord(dict(record)) for key, record in array_records(sent.content).items()}
+    return Message(content=RecordDict({**sent.content, **arrays}), metadata=sent.metadata)
 
 
 @dataclass
