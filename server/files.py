@@ -21,7 +21,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise RunError(
             f"can't be written ({error.strerror or error})",
             where=path,
-            remedy="Make room, or give the right to write; a run goes on from its checkpoint, if resumed.",
+            remedy="Make room or give the right to write; a run goes on from its checkpoint by --resume.",
         ) from None
 
 

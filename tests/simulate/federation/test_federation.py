@@ -422,10 +422,11 @@ def test_secure_aggregation_gives_the_model_of_the_simulation(federation, simula
 
 
 def test_a_new_key_under_a_running_service_leaves_its_audit_log_whole(federation, tiny_job):
-    def run_a_job(seed: int) -> None:
+    def run_a_job(seed: int, *away: tuple[str, str]) -> None:
         runs = federation.runs()
         name = runs.submit(tiny_job(job_rounds=1, job_seed=seed))  # the same job may not be asked for again
-        assert failures(list(runs.follow(name))) == []
+        assert set(failures(list(runs.follow(name)))) <= set(away)
+        assert status(federation, name) == "finished"
         assert run("client", "audit", "verify", "--dir", folder).returncode == 0
         whole_passport(federation, run_folder(federation, name))
 
@@ -434,7 +435,7 @@ def test_a_new_key_under_a_running_service_leaves_its_audit_log_whole(federation
     run_a_job(1)
     assert run("client", "renew", "--new-key", "--dir", folder).returncode == 0
     assert (folder / "keys" / "site.key").read_bytes() != before
-    run_a_job(2)
+    run_a_job(2, ("alpha", "is not connected"))  # for the moment in which it takes the key up
     federation.stop("alpha")
     federation.start("alpha")
     federation.await_sites()
