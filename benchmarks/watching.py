@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -123,8 +123,12 @@ class Others:
 
 def pages_cpu(gateway: psutil.Process) -> float:
     """Return the processor seconds of the gateway and of the process that draws for it."""
-    drawing = [one for one in gateway.children() if "server.web.draw_process" in one.cmdline()]
-    return sum(sum(process.cpu_times()[:2]) for process in (gateway, *drawing))
+    used = sum(gateway.cpu_times()[:2])
+    for child in gateway.children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if "server.web.draw_process" in child.cmdline():
+                used += sum(child.cpu_times()[:2])
+    return float(used)
 
 
 def main() -> None:
