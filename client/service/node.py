@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
-from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 
 from client.service.presence import ONLINE, WORKING, Presence
 from client.service.state import StateFolder
@@ -308,8 +308,7 @@ class _Heart:
 
 def _asked(ticket: Ticket) -> dict[str, Any]:
     """Return for whom a message asks, as it says; what it says is not checked, and cut."""
-    config = ticket.head.content.get(messages.CONFIG) if ticket.is_enclosed else None
-    config = config if isinstance(config, ConfigRecord) else {}
+    config = messages.config_in(ticket.head.content if ticket.is_enclosed else RecordDict())
     found = {key: config.get(key) for key in ("run", "round", "researcher", "project")}
     return {
         key: value if isinstance(value, int) else str(value)[:_LONGEST]

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,11 +20,11 @@ from shared.strategies.wire import Wire
 from shared.wire.flat_array import view
 from shared.wire.messages import (
     ARRAYS,
-    CONFIG,
     EDGES,
     STATISTICS,
     VECTOR,
     MessageError,
+    config_in,
     numbers_in,
     read_vector,
 )
@@ -47,7 +47,7 @@ def carried_by(content: RecordDict) -> Carried:
         edges = hashlib.sha256(view(record[EDGES]).data).hexdigest() if EDGES in record else ""
     except (KeyError, ValueError):
         raise MessageError("carries no model") from None
-    numbers = numbers_in(_config(content), STATISTICS)
+    numbers = numbers_in(config_in(content), STATISTICS)
     statistics = hashlib.sha256(np.array(numbers, "<f8").tobytes()).hexdigest() if numbers else ""
     return Carried(model, edges, statistics)
 
@@ -119,11 +119,6 @@ def _require_start(job: JobSpec, tensors: Tensors, site: str) -> set[str]:
             )
         found |= {own[names[name]] for name in given}
     return found
-
-
-def _config(content: RecordDict) -> ConfigRecord:
-    config = content.get(CONFIG)
-    return config if isinstance(config, ConfigRecord) else ConfigRecord()
 
 
 def _record(content: RecordDict) -> ArrayRecord:

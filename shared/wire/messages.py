@@ -204,6 +204,12 @@ def read_request(content: RecordDict) -> Request:
     )
 
 
+def config_in(content: RecordDict) -> ConfigRecord:
+    """Return the configuration of a message, unchecked; an empty one where it has none."""
+    config = content.get(CONFIG)
+    return config if isinstance(config, ConfigRecord) else ConfigRecord()
+
+
 def numbers_in(config: ConfigRecord, key: str) -> tuple[float, ...]:
     """Return a list of numbers of a configuration; nothing where it has none.
 

@@ -99,7 +99,11 @@ class TextFinder:
 
     def finds(self, arrays: Iterable[NDArray[np.floating]]) -> bool:
         """Say whether one of some images has text in it."""
-        return any(self.look(number, array) for number, array in enumerate(arrays)) or bool(self.read())
+        if any(self.look(number, array) for number, array in enumerate(arrays)):
+            self._unsure.clear()  # nobody needs to know of these any more
+            self._with_words.clear()
+            return True
+        return bool(self.read())
 
     def _ask(self) -> None:
         if self._unsure:

@@ -115,7 +115,7 @@ def _scale_of(job: JobSpec, columns: Collection[str]) -> Scale:
     if not isinstance(seen, RecordOptions) or not seen.numbers:
         raise JobError("[task] columns: the job sees no column of numbers")
     if odd := sorted(set(columns) - set(seen.numbers)):
-        problem = f"[task] columns: '{odd[0]}' is no column of numbers; {suggestion(odd[0], seen.numbers)}"
+        problem = f"[task] columns: '{odd[0]}' is not a column of numbers; {suggestion(odd[0], seen.numbers)}"
         raise JobError(problem)
     if seen.scaling is None:
         raise JobError(
@@ -161,7 +161,7 @@ def _read(path: Path, scale: Scale, sites: Collection[str]) -> Shifts:
     try:
         shifts = Shifts.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is none that `data harmonise` wrote"
+        reason = error.strerror if isinstance(error, OSError) else "it is not one that `data harmonise` wrote"
         raise DataError(f"can't be read ({reason})", where=path) from None
     if lacking := [site for site in sites if not scale.keys() <= shifts.sites.get(site, {}).keys()]:
         raise DataError(f"says nothing of a column of '{lacking[0]}'", where=path)

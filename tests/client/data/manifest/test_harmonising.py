@@ -68,11 +68,11 @@ def test_later_patients_are_moved_as_those_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"columns": ["height"]}, "'height' is no column of numbers"),
+        ({"columns": ["height"]}, "'height' is not a column of numbers"),
         ({"job": job(task_scaling=None)}, "does not state the means"),
         ({"out": "table.csv"}, "is there already"),
         ({"like": "new.combat.json", "columns": ["c"]}, "says nothing of a column of 'north'"),
-        ({"like": "table.csv"}, "none that `data harmonise` wrote"),
+        ({"like": "table.csv"}, "not one that `data harmonise` wrote"),
         (
             {"like": "new.combat.json", "job": job(task_scaling={name: [1.0, 1.0] for name in COLUMNS})},
             "another mean",
