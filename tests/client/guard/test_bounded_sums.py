@@ -38,10 +38,13 @@ def bounded(metrics: MetricSet, job: JobSpec, hospital: int = 0, least: int = LE
     return found
 
 
-def twin(metrics: MetricSet) -> MetricSet:
-    """Return metrics that can be changed; the job and the values of images, which stay, are shared."""
+def twin(metrics: MetricSet, *names: str) -> MetricSet:
+    """Return metrics that can be changed, all or those named; the job and the values of images are shared."""
     values = (part for added in metrics._values.values() for entry in added for part in entry)
-    return copy.deepcopy(metrics, {id(one): one for one in (metrics.job, *values)})
+    kept = {*names, "dice_patient"} if names else metrics.metrics.keys()  # to which settling adds
+    found = copy.copy(metrics)
+    found.metrics = {name: metric for name, metric in metrics.metrics.items() if name in kept}
+    return copy.deepcopy(found, {id(one): one for one in (metrics.job, *values)})
 
 
 def total(metrics: MetricSet, name: str) -> float:
@@ -83,7 +86,7 @@ def segmented(name: str, between: bool) -> dict[int, MetricSet]:
         found[value] = twin(known)
         images = masks([value], [12]) if moved else masks([0], [value])
         judge(task, found[value], *images, ["target"])
-    return found
+    return {value: twin(metrics, name) for value, metrics in found.items()}
 
 
 def classified(name: str, between: bool) -> dict[int, MetricSet]:
@@ -98,7 +101,7 @@ def classified(name: str, between: bool) -> dict[int, MetricSet]:
         found[value] = twin(known)
         score = {"loss": value / 2 * (1 if between else 20), "calibration": 0.9 + value / 60}[name]
         judge(task, found[value], torch.tensor([[-score, 0.0]]), torch.tensor([0]), ["target"])
-    return found
+    return {value: twin(metrics, name) for value, metrics in found.items()}
 
 
 @MODES
@@ -252,7 +255,7 @@ def test_many_structures_show_a_patient_no_better_than_one():
     for hospital in range(ASKED):
         place = int(draw.integers(2))
         values = torch.tensor([number % 2 for number in range(OTHERS)] + [place])[:, None].expand(-1, 64)
-        found = twin(metrics)
+        found = twin(metrics, "dice_image")
         found.add("dice_image", [f"p{number}" for number in range(OTHERS + 1)], values.double())
         dice = found.metrics["dice_image"]
         _bound_mean(found, "dice_image", dice, Bounds(LEAST, CohortKey.drawn(hospital).seed))
@@ -266,7 +269,7 @@ def test_many_bins_show_a_patient_no_better_than_one():
     kinds[0, :, 0], kinds[1] = BINS, 1  # in one bin, or one voxel in each
     metrics, right = make_task(make_job(task_voxel_metrics=True)).metrics(), 0
     for hospital in range(asked := 40):
-        spread, found = hospital % 2, twin(metrics)
+        spread, found = hospital % 2, twin(metrics, SCORES)
         of_patients = kinds[[number % 2 for number in range(OTHERS)] + [spread]]
         found.add_up(SCORES, [f"p{number}" for number in range(OTHERS + 1)], of_patients)
         scores = found.metrics[SCORES]
@@ -300,7 +303,8 @@ def test_how_many_images_have_a_value_is_told_with_noise_and_their_mean_stays(fo
             task, metrics, *masks([3] * 40, [12] * there + [0] * (40 - there)), [f"p{n}" for n in range(40)]
         )
         exact.append(int(metrics.metrics["hd95"].count))
-        told.append([bounded(metrics, job, hospital).metrics["hd95"] for hospital in range(ASKED)])
+        distances = twin(metrics, "hd95")
+        told.append([bounded(distances, job, hospital).metrics["hd95"] for hospital in range(ASKED)])
     assert exact == [found, found - 1]
     for hd95 in (one for ones in told for one in ones if one.count):
         assert 0 < hd95.count <= 40
