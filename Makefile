@@ -1,5 +1,8 @@
 # Everything happens in .venv; nothing is installed outside it.
-PYTHON ?= python3
+# The system's own Python, as hospitals have it, where it is new enough and makes environments: distributions build it
+# with all optimisation, so that tests take a tenth less time than with most others.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := $(shell grep -l __main__ benchmarks/*.py)
@@ -58,11 +61,11 @@ docs: $(VENV)/installed-dev  ## renew the tables of docs/job.md and the JSON Sch
 	mv configs/schemas/client.schema.json configs/schemas/site.schema.json
 
 lock: $(VENV)/installed-dev  ## renew requirements.lock, the SHA-256 of every file of the versions in constraints.txt
-	$(BIN)/python -m uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11.7 \
+	$(BIN)/python -m uv pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11.2 \
 		--system-certs constraints.txt --output-file requirements.lock
 
 clean:  ## remove .venv and what tools left behind; runs are kept
-	rm -rf $(VENV) .venv-debian build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-other build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: nothing is installed again until one of these files changes.
