@@ -10,6 +10,7 @@ from client.data.kinds.cells import is_missing
 from client.data.kinds.image_columns import OF_ROWS, image_columns
 from client.data.manifest.csv_files import read_table
 from shared.errors import DataError
+from shared.text.numbers import read_number
 
 Table = Mapping[str, Sequence[str]]
 """The cells of each column."""
@@ -110,6 +111,6 @@ def are_numbers(cells: Sequence[str]) -> bool:
 def is_number(cell: str) -> bool:
     """Say whether a cell is a finite number."""
     try:
-        return math.isfinite(float(cell))
+        return math.isfinite(read_number(cell))
     except ValueError:
         return False

@@ -8,6 +8,7 @@ import numpy as np
 from client.data.kinds.cells import YES
 from client.data.suggested_columns import Table, is_number, seen_columns, table_of
 from shared.errors import DataError
+from shared.text.numbers import read_number
 
 TIME, EVENT = "time", "event"
 _SHARE = 0.9  # of the times of events that lie before the horizon
@@ -37,6 +38,6 @@ def suggested_survival(path: Path) -> dict[str, Any]:
 def _horizon(table: Table) -> float:
     """Return a time before which most events lie, of two digits."""
     pairs = zip(table[TIME], table[EVENT], strict=True)
-    times = [float(time) for time, event in pairs if is_number(time) and event.casefold() in YES]
+    times = [read_number(time) for time, event in pairs if is_number(time) and event.casefold() in YES]
     longest = float(np.quantile(times, _SHARE)) if times else 1.0
     return float(f"{max(longest, 1e-6):.2g}")

@@ -100,6 +100,6 @@ class Pseudonyms:
 def years(age: str) -> str:
     """Return an age (DICOM's AS, as 018M) in years, 90 at most; empty where it is not an age."""
     unit = _PER_YEAR.get(age[-1:])
-    if unit is None or not age[:-1].isdigit():
+    if unit is None or not age[:-1].isdecimal():
         return ""
     return f"{min(_OLDEST, int(age[:-1]) / unit):.4g}"

@@ -98,7 +98,7 @@ class Series:
         date = text(self.header, "SeriesDate") or text(self.header, "StudyDate")
         time = text(self.header, "SeriesTime") or text(self.header, "StudyTime")
         number = text(self.header, "SeriesNumber")
-        return date, time, float(number) if number.isdigit() else 0.0
+        return date, time, float(number) if number.isdecimal() else 0.0
 
     @property
     def contrast(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from shared.table import Label, Name, Table
+from shared.text.numbers import read_number
 from shared.wire.counts import MOST_CELLS, MOST_COLUMNS, OTHER
 
 _MOST_VALUES = 64
@@ -69,10 +70,9 @@ class CountsRules(Table):
         if column in self.columns:
             return values.index(text) if text in values else len(values) - 1
         try:
-            number = float(text)
+            return bisect.bisect_right(self.bands[column], read_number(text))
         except ValueError:
             return len(values) - 1
-        return len(values) - 1 if math.isnan(number) else bisect.bisect_right(self.bands[column], number)
 
 
 def _bands(ends: list[float]) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """By which columns of the manifests a job has its test judged in groups of patients."""
 
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Self
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from shared.table import Table, check_distinct
+from shared.text.numbers import read_number
 
 if TYPE_CHECKING:
     from shared.job.schema import JobSpec
@@ -55,10 +55,10 @@ class GroupColumn(Table):
         if self.values is not None:
             return self.values.index(cell) if cell in self.values else None
         try:
-            number = float(cell)
+            value = read_number(cell)
         except ValueError:
             return None
-        return None if math.isnan(number) else sum(number >= end for end in self.ends or ())
+        return sum(value >= end for end in self.ends or ())
 
 
 def groups_of(job: "JobSpec") -> Iterator[tuple[GroupColumn, int, str]]:

@@ -16,7 +16,7 @@ from client.data.check.far_targets import too_far
 from client.data.check.fingerprints import fingerprint
 from client.data.check.identifying_headers import identifying_fields
 from client.data.check.instance_maps import InstanceMaps
-from client.data.check.other_fields import count_in, further, has_text
+from client.data.check.other_fields import count_in, further, has_text, ungrouped
 from client.data.images.file_hash import content_hash
 from client.data.images.mask_files import Mask, mask_files
 from client.data.images.readers import Picture, mask_values, read_files, size
@@ -323,7 +323,8 @@ class _Check:
         report.warnings += self._unpaired()
         for tally in report.tallies.values():
             report.warnings += tally.doubts()
-        report.warnings += too_far(self.expected.job, report.tallies)
+        job = self.expected.job
+        report.warnings += [*too_far(job, report.tallies), *ungrouped(job, self.rows)]
         report.warnings += [
             f"site {site} has no event: nobody there can be compared"
             for site, tally in report.events.items()

@@ -6,6 +6,7 @@ import numpy as np
 
 from client.data.manifest.rows import Record
 from shared.errors import DataError
+from shared.text.numbers import read_number
 
 MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "missing", "unknown", "."})
 YES = frozenset({"1", "1.0", "true", "yes"})
@@ -15,17 +16,6 @@ _NO = frozenset({"0", "0.0", "false", "no"})
 def is_missing(cell: str) -> bool:
     """Say whether a cell stands for a value that nobody knows."""
     return cell.casefold() in MISSING
-
-
-def number(text: str) -> float:
-    """Return the number that a text is; '1_000', which Python takes for one, is a name or a slip.
-
-    Raises:
-        ValueError: It is something else.
-    """
-    if "_" in text:
-        raise ValueError(f"'{text}' is not a number")
-    return float(text)
 
 
 def number_in(record: Record, column: str) -> float:
@@ -38,7 +28,7 @@ def number_in(record: Record, column: str) -> float:
     if is_missing(cell):
         return math.nan
     try:
-        value = number(cell)
+        value = read_number(cell)
     except ValueError:
         comma = "Write decimals with a point." if "," in cell else None
         raise DataError(f"the {column} '{cell}' is not a number", remedy=comma) from None

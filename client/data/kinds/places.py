@@ -18,13 +18,14 @@ from client.data.formats.picture import Picture, Turn
 from client.data.images.file_hash import content_hash
 from client.data.images.readers import read_image
 from client.data.kinds.base import Kind
-from client.data.kinds.cells import is_missing, number
+from client.data.kinds.cells import is_missing
 from client.data.manifest.csv_files import by_column, read_table
 from client.data.manifest.rows import Record
 from client.data.manifest.side_tables import SideTable, side_table_path
 from shared.errors import DataError
 from shared.job.data_options import DataTable
 from shared.tasks.fields import Field, is_side_table
+from shared.text.numbers import read_number
 
 if TYPE_CHECKING:
     from client.data.kinds.row_images import Scene
@@ -206,7 +207,7 @@ def coordinate(value: Any) -> float:
     if value is None or (isinstance(value, str) and is_missing(value)):
         return math.nan
     try:
-        found = math.nan if isinstance(value, bool) else number(str(value))
+        found = math.nan if isinstance(value, bool) else read_number(str(value))
     except ValueError:
         found = math.nan
     if not math.isfinite(found):

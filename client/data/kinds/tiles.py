@@ -229,4 +229,4 @@ def _inside(folder: Path) -> tuple[Path, ...]:
 
 
 def _part(text: str) -> tuple[int, int, str]:
-    return (0, int(text), "") if text.isdigit() else (1, 0, text)
+    return (0, int(text), "") if text.isdecimal() else (1, 0, text)

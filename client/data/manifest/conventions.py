@@ -323,8 +323,8 @@ def _classes(facts: dict[str, Any]) -> dict[int, str]:
     labels = facts.get("labels")
     named: dict[int, str] = {}
     for key, value in labels.items() if isinstance(labels, dict) else ():
-        number, name = (key, value) if str(key).isdigit() else (value, key)
-        if not str(number).isdigit() or not isinstance(name, str):
+        number, name = (key, value) if str(key).isdecimal() else (value, key)
+        if not str(number).isdecimal() or not isinstance(name, str):
             return {}  # regions, which are several values
         named[int(number)] = name
     return {number: name for number, name in sorted(named.items()) if number}

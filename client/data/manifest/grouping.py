@@ -13,6 +13,7 @@ from client.data.manifest.rows import manifest_path
 from shared.errors import DataError
 from shared.files import write_new
 from shared.text.names import suggestion
+from shared.text.numbers import read_number
 
 BETWEEN = "|"
 Cells = Mapping[str, str]
@@ -106,7 +107,7 @@ def _ordered(rows: list[Cells], order: str | None, path: Path) -> list[Cells]:
     if order is None:
         return rows
     try:
-        return sorted(rows, key=lambda row: float(row[order]))
+        return sorted(rows, key=lambda row: read_number(row[order]))
     except ValueError as error:
         raise DataError(f"has no number in '{order}' ({error})", where=path) from None
 

@@ -18,6 +18,7 @@ from shared.files import write_new
 from shared.job.schema import JobSpec
 from shared.tasks.records import RecordOptions
 from shared.text.names import suggestion
+from shared.text.numbers import read_number
 
 SHIFTS = ".combat.json"
 """Behind the name of the new manifest: the file with what was taken out of its columns."""
@@ -128,7 +129,7 @@ def _scale_of(job: JobSpec, columns: Collection[str]) -> Scale:
 def _number(cell: str, name: str, path: Path) -> float:
     text = cell.strip()
     try:
-        value = float(text) if text else math.nan
+        value = read_number(text) if text else math.nan
     except ValueError:
         raise DataError(f"column '{name}': '{text}' is not a number", where=path) from None
     if math.isinf(value):

@@ -110,6 +110,7 @@ def test_who_is_in_which_group():
         ("c", "M", "65"),
         ("d", "", "-3"),
         ("e", "M", "nan"),
+        *((name, "", odd) for name, odd in zip("fghi", ("5_0", "१५", "inf", "41,5"), strict=True)),
     ]
     records = [
         Record(row, name, (), cells={"sex": sex, "age": age}) for row, (name, sex, age) in enumerate(rows)

@@ -1,0 +1,18 @@
+"""Numbers as a table has them."""
+
+import re
+
+_NUMBER = re.compile(r"[ \t]*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t]*")
+
+
+def read_number(text: str) -> float:
+    """Return the number that a text is.
+
+    Python takes more for one: '1_0', which is a name or a slip, 'nan' and 'inf', and digits of other scripts.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError(f"'{text}' is not a number")
+    return float(text)
