@@ -1,5 +1,6 @@
 """HDF5 files of k-space: opened so that nothing is read but what lies in the file itself."""
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import h5py
 
 HDF5 = (".h5", ".hdf5", ".mrd")
+_BEYOND = 16  # chunk / dataset: chunks at the edges of a small dataset reach beyond it
+_SMALL_CHUNK = 2**24  # bytes
+_PACKS_NOTHING = (2, 3)  # HDF5's numbers of two filters: bytes in another order, and a checksum
 _HEADERS = ("dataset/xml", "ismrmrd_header")
 _SPACE = r"<(?:\w+:)?{0}>(.*?)</(?:\w+:)?{0}>"
 _NUMBER = r"<(?:\w+:)?{0}>\s*([0-9.eE+-]+)\s*</"
@@ -56,9 +60,26 @@ def opened(path: Path) -> "Iterator[h5py.File]":
         yield file
 
 
-def is_acquisition(file: "h5py.File") -> bool:
-    """Say whether a file is ISMRMRD: a table of single lines."""
-    return "dataset" in file and "data" in file["dataset"]
+def is_acquisition(file: "h5py.File", path: Path) -> bool:
+    """Say whether a file is ISMRMRD: a table of single lines.
+
+    Raises:
+        DataError: What should say so is a link. To look what a link leads to opens other files, and waits for
+            ever where one of them is a pipe.
+    """
+    return _holds(file, "dataset", path) and _holds(file["dataset"], "data", path)
+
+
+def _holds(group: Any, name: str, path: Path) -> bool:
+    """Say whether a group has a member of this name, which lies in the file itself."""
+    import h5py  # noqa: PLC0415 (an extra)
+
+    if not isinstance(group, h5py.Group):
+        return False
+    link = group.get(name, getlink=True, default=None)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise DataError(f"'{name}' is a link, which is not followed", where=path)
+    return link is not None
 
 
 def dataset_in(file: "h5py.File", name: str, path: Path) -> Any:
@@ -71,21 +92,32 @@ def dataset_in(file: "h5py.File", name: str, path: Path) -> Any:
 
     group: Any = file
     for part in name.split("/"):
-        if not isinstance(group, h5py.Group) or part not in group:
+        if not _holds(group, part, path):
             raise DataError(f"has no '{name}'; it holds {', '.join(list(file)[:8]) or 'nothing'}", where=path)
-        if not isinstance(group.get(part, getlink=True), h5py.HardLink):
-            raise DataError(f"'{name}' is a link, which is not followed", where=path)
         group = group[part]
     if not isinstance(group, h5py.Dataset) or group.is_virtual or group.external:
         raise DataError(f"'{name}' does not lie in the file itself", where=path)
-    require_plausible(path, group.shape, group.dtype.itemsize, DEFLATED, path.stat().st_size)
+    held, width = path.stat().st_size, group.dtype.itemsize
+    require_plausible(path, group.shape, width, DEFLATED, held)
+    if group.chunks is not None:  # one is unpacked whole, and may be larger than what is read of it
+        require_plausible(path, group.chunks, width, DEFLATED, held)
+        most = max(group.nbytes * _BEYOND, _SMALL_CHUNK)
+        if math.prod(group.chunks) * width > most or _times_packed(group) > 1:
+            raise DataError(f"'{name}' is packed to be larger than it is", where=path)
     return group
+
+
+def _times_packed(dataset: "h5py.Dataset") -> int:
+    """Return how many of a dataset's filters pack: what is packed twice is a million times smaller."""
+    filters = dataset.id.get_create_plist()
+    return sum(filters.get_filter(place)[0] not in _PACKS_NOTHING for place in range(filters.get_nfilters()))
 
 
 def header_of(file: "h5py.File", path: Path) -> str:
     """Return the XML header of a file; nothing where it has none."""
     for name in _HEADERS:
-        if name in file:
+        group, _, last = name.rpartition("/")
+        if _holds(file, group or last, path) and (not group or _holds(file[group], last, path)):
             value = dataset_in(file, name, path)[()]
             value = value[0] if getattr(value, "shape", ()) else value
             return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

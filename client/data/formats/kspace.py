@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.formats.arrays import require_plausible_array
-from client.data.formats.hdf5 import HDF5, dataset_in, is_acquisition, opened, space_of
+from client.data.formats.hdf5 import HDF5, dataset_in, header_of, is_acquisition, opened, space_of
 from client.data.formats.ismrmrd import cut_readout, read_acquisitions
 from client.data.formats.slices import one_of
 from shared.errors import DataError
@@ -57,12 +57,12 @@ def read_kspace(path: Path, axes: int, number: int | None = None) -> RawKSpace:
     if not path.name.lower().endswith(HDF5):
         raise DataError("is no file of k-space (.npy, .h5, .hdf5, .mrd)", where=path)
     with opened(path) as file:
-        if is_acquisition(file):
+        if is_acquisition(file, path):
             space = space_of(file, path)
             lines = read_acquisitions(dataset_in(file, "dataset/data", path), space, axes, number, path)
             return RawKSpace(*lines, tuple(space.field_of_view[:axes]))
         found = _whole(_slice(dataset_in(file, _KSPACE, path), axes, number, path, sliced=True), None, path)
-        if "ismrmrd_header" not in file:
+        if not header_of(file, path):
             return found
         space = space_of(file, path)
         if found.shape[0] != space.matrix[0]:  # fastMRI pads or cuts the other axis as it likes

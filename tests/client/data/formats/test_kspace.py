@@ -1,5 +1,6 @@
 """Files of k-space: arrays, HDF5 as of fastMRI, and ISMRMRD."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,37 @@ def test_a_finer_readout_is_cut_to_the_image(tmp_path: Path) -> None:
     found = read_kspace(tmp_path / "scan.h5", 2)
     assert ifft(found.samples, 1) == pytest.approx(ifft(whole[0], 1)[:, 6:18], abs=1e-5)
     assert found.field_of_view == (240, 200)
+
+
+def test_a_chunk_that_reaches_far_beyond_its_dataset_is_not_unpacked(tmp_path: Path) -> None:
+    """One of 1 MB gave 1.1 GB, and packed twice a thousand times that, for a picture of 8 x 8."""
+    path, kind, shape = tmp_path / "a.h5", h5py.h5t.py_create(np.dtype("c8")), (1, 8, 8)
+    for chunk, times in (((1, 8, 8), 1), ((1, 8, 8), 2), ((1, 1500, 1500), 1)):
+        how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        how.set_chunk(chunk)
+        for _ in range(times):
+            how.set_deflate(9)
+        with h5py.File(path, "w") as file:
+            file["filler"] = np.zeros(2**14)
+            space = h5py.h5s.create_simple(shape, (h5py.h5s.UNLIMITED,) * 3)
+            values = h5py.h5d.create(file.id, b"kspace", kind, space, dcpl=how)
+            values.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ones(shape, "c8"))
+        if chunk == shape and times == 1:
+            assert read_kspace(path, 2).shape == (8, 8)
+        else:
+            with pytest.raises(DataError, match="packed to be larger than it is"):
+                read_kspace(path, 2)
+
+
+def test_where_a_link_leads_is_not_looked_at(tmp_path: Path) -> None:
+    """A pipe that nobody writes was waited for, for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("dataset", "ismrmrd_header"):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["kspace"] = np.ones((1, 8, 8), "c8")
+            file[name] = h5py.ExternalLink(str(tmp_path / "pipe"), "/")
+        with pytest.raises(DataError, match=f"'{name}' is a link"):
+            read_kspace(tmp_path / "a.h5", 2)
 
 
 def test_nothing_of_another_file_is_followed(tmp_path: Path) -> None:
