@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.data.formats.limits import DEFLATED, require_plausible
+from client.data.formats.limits import DEFLATED, require_fitting, require_plausible
 from shared.errors import DataError
 
 if TYPE_CHECKING:
     import h5py
 
 HDF5 = (".h5", ".hdf5", ".mrd")
-_BEYOND = 16  # chunk / dataset: chunks at the edges of a small dataset reach beyond it
-_SMALL_CHUNK = 2**24  # bytes
 _PACKS_NOTHING = (2, 3)  # HDF5's numbers of two filters: bytes in another order, and a checksum
 _HEADERS = ("dataset/xml", "ismrmrd_header")
 _SPACE = r"<(?:\w+:)?{0}>(.*?)</(?:\w+:)?{0}>"
@@ -101,9 +99,9 @@ def dataset_in(file: "h5py.File", name: str, path: Path) -> Any:
     require_plausible(path, group.shape, width, DEFLATED, held)
     if group.chunks is not None:  # one is unpacked whole, and may be larger than what is read of it
         require_plausible(path, group.chunks, width, DEFLATED, held)
-        most = max(group.nbytes * _BEYOND, _SMALL_CHUNK)
-        if math.prod(group.chunks) * width > most or _times_packed(group) > 1:
-            raise DataError(f"'{name}' is packed to be larger than it is", where=path)
+        require_fitting(path, group.nbytes, math.prod(group.chunks) * width)
+        if _times_packed(group) > 1:
+            raise DataError(f"'{name}' is packed several times", where=path, remedy="Save it packed once.")
     return group
 
 

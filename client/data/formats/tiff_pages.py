@@ -1,11 +1,13 @@
 """The pages of a TIFF: ITK takes the first's memory for each, and follows their chain in circles."""
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from client.data.formats.limits import require_fitting
 from shared.errors import DataError
 
 _MOST = 2**16
@@ -13,6 +15,7 @@ _FAR = 2**62  # beyond the end of any file
 _CLASSIC, _BIG = 42, 43
 _SUBFILE, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA = 254, 258, 262, 274, 277, 338
 _FORM = (256, 257, 258, 277, 339)  # width, height, bits of a sample, samples of a pixel, kind of number
+_TILE = (322, 323)  # width, height
 _LOOK = (_PHOTOMETRIC, _ORIENTATION, _EXTRA)
 _WHITE_IS_ZERO, _PALETTE = 0, 3
 _KNOWN = (0, 1, 2, 3, 6)  # PhotometricInterpretation: grey (white or black is 0), RGB, palette, YCbCr
@@ -129,8 +132,14 @@ class _Pages:
             tag, kind = self._number(entry, "H"), self._number(entry + 2, "H")
             if self._number(entry + 4, self._offset) * _WIDE.get(kind, 1) > self._size:
                 raise DataError("has a field longer than the file", where=self._path, remedy="Copy it again.")
-            if tag in (*_FORM, *_LOOK, _SUBFILE) and kind in _WIDTHS:
+            if tag in (*_FORM, *_LOOK, *_TILE, _SUBFILE) and kind in _WIDTHS:
                 values[tag] = self._values(entry + 4, _WIDTHS[kind])
+        if set(_TILE) <= values.keys():
+            pixel = values[_SAMPLES][0] * max(values[_BITS]) / 8
+            whole, piece = (
+                math.prod(values.get(tag, (0,))[0] for tag in tags) for tags in (_FORM[:2], _TILE)
+            )
+            require_fitting(self._path, whole * pixel, piece * pixel)
         if values[_SUBFILE][0] & 1:
             return None
         return tuple(values.get(tag, ()) for tag in _FORM), values

@@ -243,7 +243,7 @@ def test_a_chunk_that_reaches_far_beyond_its_dataset_is_not_unpacked(tmp_path: P
         if chunk == shape and times == 1:
             assert read_kspace(path, 2).shape == (8, 8)
         else:
-            with pytest.raises(DataError, match="packed to be larger than it is"):
+            with pytest.raises(DataError, match=r"has pieces of 18000000 bytes|is packed several times"):
                 read_kspace(path, 2)
 
 

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from client.data.formats.tiff_pages import require_pages
 from client.data.images.readers import read_image, read_images, read_mask
 from shared.errors import DataError
 
@@ -392,3 +393,12 @@ def test_a_colour_that_the_palette_has_not_is_refused(tmp_path: Path) -> None:
     for read in (read_image, lambda path: read_mask(path, 12)):
         with pytest.raises(DataError, match="pixels of colour 11, and its palette has 8 colours"):
             read(short)
+
+
+def test_a_tile_that_reaches_far_beyond_its_picture_is_not_unpacked(tmp_path: Path) -> None:
+    """One of 560 kB took 645 MB, for a picture of 8 x 8."""
+    usual = tiff(tmp_path / "a.tif", [GREY], more={322: (3, (256,)), 323: (3, (256,))})
+    assert require_pages(usual)[1] == 1
+    crafted = tiff(tmp_path / "b.tif", [GREY], more={322: (3, (4112,)), 323: (3, (4112,))})
+    with pytest.raises(DataError, match="has pieces of 16908544 bytes for a whole of 12"):
+        read_image(crafted, 2)
