@@ -15,7 +15,7 @@ from client.guard.job_book import MOST_WAITING, JobBook
 from client.guard.ledger import LEDGER, Ledger
 from client.guard.ledger_entry import Round
 from client.guard.looks import asked as what_is_asked
-from client.guard.looks import preparation, trained_on
+from client.guard.looks import preparation, read_from, reading, trained_on
 from client.guard.served_requests import Asked, Carried
 from client.guard.statement import statement_from
 from client.guard.waiting_jobs import how_to_approve
@@ -224,6 +224,19 @@ class Gate:
             "for another way"
         )
         self._count_look(visit, trained_on(dataset), how, most, problem)
+
+    def take_reading(self, visit: Visit) -> None:
+        """Count a further way in which rows are read, before any is.
+
+        Raises:
+            PolicyError: There were enough, and no person has approved the job.
+        """
+        most, dataset = self._config.policy.max_readings, self._config.dataset(visit.job.job.dataset)
+        problem = (
+            f"policy.max_readings: rows of these patients were read in {most} ways (columns, classes), and "
+            "for another way"
+        )
+        self._count_look(visit, read_from(dataset), reading(visit.job), most, problem)
 
     def _count_look(self, visit: Visit, patients: str, look: str, most: int, problem: str) -> None:
         decision, _ = self._book.meet(visit.job, visit.researcher)

@@ -3,16 +3,19 @@
 What a job is called, and how sites come together for it, changes no answer. So a job that asks the same under
 another name is answered with the same noise, and is no further look; with fresh noise for each name, many
 names would tell the sums themselves. Images that are prepared otherwise are other numbers, whose noise is
-fresh: each way to prepare them is a look at the training patients.
+fresh: each way to prepare them is a look at the training patients. And each way to read rows tells whether
+all of them can be read so.
 """
 
 import hashlib
 import json
+from dataclasses import asdict
 
 from client.guard.served_requests import Served
 from client.settings.site import DatasetTable, SiteConfig
 from shared.job.describing import image_fields
 from shared.job.schema import JobSpec
+from shared.tasks.fields import fields_of
 
 _HOW = ("strategy", "update")  # tables that say nothing of what is judged
 
@@ -41,6 +44,26 @@ def preparation(job: JobSpec) -> str | None:
         return None
     how = job.data.model_dump(mode="json", exclude={"augment"})
     return hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
+
+
+def reading(job: JobSpec) -> str:
+    """Return the SHA-256 of which cells and images a job can use: columns, classes, categories, modalities.
+
+    Whether a site answers or fails says if all of its patients' rows are among them. Many jobs, each of which
+    leaves out another value, would find every value that occurs.
+    """
+    data, task = job.data, job.task
+    how = {
+        "fields": {name: asdict(own) for name, own in fields_of(job).items()},
+        "scaling": getattr(task, "scaling", None),
+        "images": [data.channels, data.dimensions, data.geometry, data.modalities, data.pixel_sizes],
+    }
+    return hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()
+
+
+def read_from(dataset: DatasetTable) -> str:
+    """Return what stands for the rows of a dataset, where the ways to read them are counted."""
+    return f"{dataset.collection}: rows"
 
 
 def trained_on(dataset: DatasetTable) -> str:

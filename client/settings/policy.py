@@ -97,6 +97,11 @@ class UpdateRules(Table):
     )
 
 
+def _unapproved(most: int, what: str) -> Any:
+    rest = "in all, without a person's approval: it matters where approval is automatic."
+    return Field(most, ge=0, description=f"Most {what}, {rest}")
+
+
 class PolicyTable(Table):
     """`[policy]`: what a job may do here. An empty list allows nothing; a missing key allows everything."""
 
@@ -152,17 +157,12 @@ class PolicyTable(Table):
     evaluations_per_day: int | None = Field(
         None, ge=1, description="Most evaluations a day (local time), of all jobs.", examples=[400]
     )
-    max_judged_models: int = Field(
-        10,
-        ge=0,
-        description="Most models that jobs of no rounds have judged on a dataset, in all, without a person's "
-        "approval: it matters where approval is automatic.",
+    max_judged_models: int = _unapproved(10, "models that jobs of no rounds have judged on a dataset")
+    max_described: int = _unapproved(
+        10, "ways to prepare a dataset's images ([data] of jobs) of which sums are told before round 1"
     )
-    max_described: int = Field(
-        10,
-        ge=0,
-        description="Most ways to prepare a dataset's images ([data] of jobs) of which sums are told before "
-        "round 1, in all, without a person's approval: it matters where approval is automatic.",
+    max_readings: int = _unapproved(
+        20, "ways to read a dataset's rows (columns, classes, categories, modalities of jobs)"
     )
     hours: list[str] | None = Field(
         None,

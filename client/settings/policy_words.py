@@ -194,6 +194,12 @@ _WORDS: dict[str, Callable[[PolicyTable], Words]] = {
         "",
         "sums of images prepared in another way after {}, if nobody has approved the job",
     ),
+    "max_readings": _most(
+        "max_readings",
+        "Rows of a dataset are read in {} ways (columns, classes); for more a person has to say yes.",
+        "",
+        "rows read in another way after {}, if nobody has approved the job",
+    ),
     "hours": _hours,
     "max_model_mb": _most(
         "max_model_mb",

@@ -116,6 +116,8 @@ class Site:
             PolicyError: It carries a model that is not that of its round, something is used up, or it would
                 tell of too few patients.
         """
+        if self.gate is not None:
+            self.gate.take_reading(visit)
         if visit.phase == "train":
             data = self._training_data(visit.job)
             self._cohort.check_update(visit.job, data, visit.round)

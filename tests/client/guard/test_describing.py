@@ -112,6 +112,25 @@ def summed(site: Any, job: JobSpec) -> str:
     return reply.error.reason if reply.has_error() else ""
 
 
+def test_without_a_person_rows_are_read_in_few_ways_over_all_jobs(make_site: Any) -> None:
+    """A site fails where a row has another class: with many jobs each class that occurs can be found."""
+    site = make_site('approval = "automatic"\nmax_readings = 2\n', opened=False)
+    jobs = [marks_job(task_classes=["no", "yes", *more]) for more in ((), ("a",), ("b",), ("c",))]
+    said = [described(site, job) for job in jobs]
+    assert said[:2] == ["", ""]
+    assert all("policy.max_readings: rows of these patients were read in 2 ways" in no for no in said[2:])
+    site.restart()
+    assert described(site, marks_job(job_name="ward-2", training_learning_rate=0.5)) == ""  # no further way
+    site.approve(jobs[2])
+    assert [described(site, job)[:19] for job in jobs[2:]] == ["", "policy.max_readings"]
+
+
+def described(site: Any, job: JobSpec) -> str:
+    """Ask what a site has for a job; returns the refusal without the site's name, or nothing."""
+    reply = site.ask("query.describe", messages.describe_request(job.canonical()))
+    return reply.error.reason.partition(": ")[2] if reply.has_error() else ""
+
+
 def test_without_a_person_images_are_described_in_few_ways_over_all_jobs(make_site: Any) -> None:
     """Each window has noise of its own: with a hundred of them one image can be told dark or bright."""
     site = make_site(WINDOWS, opened=False)
