@@ -28,7 +28,7 @@ from sklearn import metrics as reference
 from client.data.samples.site_data import Samples
 from client.work import hospital
 from client.work.warm_networks import predictions
-from shared.metrics.states import MetricSet
+from shared.metrics.grouped import GroupedMetrics
 from shared.tasks.classification.metrics import against_the_rest
 from simulate.session.session import Hospitals, execute, start
 
@@ -100,7 +100,9 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         hospital.evaluate = self._original
 
-    def _evaluate(self, bench: hospital.Bench, samples: Samples, edges: Any = None) -> MetricSet:
+    def _evaluate(
+        self, bench: hospital.Bench, samples: Samples, edges: NDArray[np.float64], **asked: Any
+    ) -> GroupedMetrics:
         logits, targets = [], []
         for batch, predicted in predictions(bench.task, bench.models, samples):
             logits.append(predicted["logits"].double())
@@ -108,7 +110,7 @@ class Recorder:
         scores = against_the_rest(torch.cat(logits)).numpy()
         truth = torch.nn.functional.one_hot(torch.cat(targets), scores.shape[1]).numpy()
         self._calls.append((edges.shape[1] + 1, (scores, truth)))
-        return self._original(bench, samples, edges)
+        return self._original(bench, samples, edges, **asked)
 
     def evaluations(self, sites: int) -> list[tuple[int, Scores]]:
         """Return the number of bins and the scores of all sites together, of each evaluation."""
