@@ -147,7 +147,7 @@ ENTRIES = (
     ),
     Entry(
         "Detection, twice",
-        "A second network looks at what the first has found; the FROC curve shows both.",
+        "A second network judges what the first has found; the FROC curve shows both. It did not help yet.",
         "tasks.md#a-second-look",
         made="phantom-nodules-twice",
     ),

@@ -45,7 +45,7 @@ This page is made by `make gallery`, its figures by `python benchmarks/science.p
 
 
 def main() -> None:
-    """Renew the page; pictures that are there stay, unless they are asked for."""
+    """Renew the page, and draw pictures that lack, or those alone that are asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,6 +53,7 @@ def main() -> None:
         "--draw",
         nargs="*",
         metavar="PICTURE",
+        choices=[entry.shown for entry in ENTRIES if not entry.picture],
         help="draw pictures anew, such as gallery-wgan.png; all, if none is named",
     )
     parser.add_argument("--page", action="store_true", help="draw no picture")
@@ -61,8 +62,8 @@ def main() -> None:
     FIGURES.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for entry in [] if options.page else ENTRIES:
         path = Path(__file__).with_name(entry.shown)
-        asked = options.draw is not None and (not options.draw or entry.shown in options.draw)
-        if not entry.picture and (asked or not path.exists()):
+        asked = entry.shown in options.draw if options.draw else options.draw == [] or not path.exists()
+        if asked and not entry.picture:
             answer_of(entry).quantize(_COLOURS, Image.Quantize.FASTOCTREE).save(path, optimize=True)
     PAGE.write_text(written(known), encoding="utf-8")
 
