@@ -19,6 +19,8 @@ LARGEST_EDGE = 100.0  # probabilities of 1e-43 and 1 - 1e-43: beyond them scores
 _FIRST_RANGE = 10.0
 _SHARE = 0.3  # of the bins that follow the class's own images
 _TOP = 0.3  # of the bins that follow the ranks from the top; the others are evenly spaced
+_FEW = 7  # bins, below which some that were evenly spaced follow the images that are not of the class
+_OTHERS = 0.3  # of the bins: as many
 _MARGIN = 0.12  # of the range of the last evaluation's scores, beyond it at either end
 _LEAST = 0.5  # logits more: early on a round of training moves the scores far
 _OUTLIERS = 0.001  # share of the images at either end that the evenly spaced bins leave out
@@ -131,7 +133,8 @@ class Curves:
         Some are evenly spaced over the range of the scores, some at quantiles of the class's images, so that
         a class of a dozen images has bins where they are, and some at ranks from the top that grow by equal
         factors, as precision does. Quantiles alone would follow a rare class so closely that they fail once
-        a round of training has moved it (`benchmarks/metric_bins.py`).
+        a round of training has moved it (`benchmarks/metric_bins.py`). Of fewer than 7 bins all would be
+        where scores are high, and AUROC be blind below: hence some are at quantiles of the other images.
         """
         rows = zip(self.edges, self.positives, self.negatives, strict=True)
         return np.stack(
@@ -222,15 +225,25 @@ def _next_edges(edges: Floats, positives: Counts, negatives: Counts, bins: int) 
     ends = _ends(edges, images)
     low, high = _range(ends, images)
     span = np.linspace(low, high, _GRID)
-    above = np.interp(span, ends, np.append(np.cumsum(images[::-1])[::-1], 0))
-    ranks = np.log1p(above[0]) - np.log1p(above)
-    wanted = (1 - _SHARE - _TOP) * np.linspace(0, 1, _GRID) + _TOP * ranks / max(ranks[-1], 1e-9)
-    if positives.any():
-        passed = np.interp(span, ends, np.append(0, np.cumsum(positives) / positives.sum()))
-        wanted = wanted + _SHARE * passed
+    others = _OTHERS if bins < _FEW else 0.0
+    wanted = (1 - _SHARE - _TOP - others) * np.linspace(0, 1, _GRID) + _TOP * _ranks(span, ends, images)
+    wanted += _SHARE * _passed(span, ends, positives) + others * _passed(span, ends, negatives)
     wanted = (wanted - wanted[0]) / (wanted[-1] - wanted[0])
     found: Floats = np.interp(np.arange(1, bins) / bins, wanted, span)
     return found
+
+
+def _ranks(span: Floats, ends: Floats, images: Counts) -> Floats:
+    """Return the logarithm of the rank from the top at each score of the span, from 0 to 1."""
+    above = np.interp(span, ends, np.append(np.cumsum(images[::-1])[::-1], 0))
+    ranks = np.log1p(above[0]) - np.log1p(above)
+    return np.asarray(ranks / max(ranks[-1], 1e-9), np.float64)
+
+
+def _passed(span: Floats, ends: Floats, images: Counts) -> Floats:
+    """Return the share of the images below each score of the span; 0 where there are none."""
+    shares = np.append(0, np.cumsum(images) / max(images.sum(), 1))
+    return np.asarray(np.interp(span, ends, shares), np.float64)
 
 
 def _ends(edges: Floats, images: Counts) -> Floats:

@@ -57,6 +57,19 @@ def test_one_bin_for_ten_patients_costs_no_truth(drift) -> None:
     assert precisions.max() < 0.01
 
 
+@pytest.mark.parametrize(("patients", "bins", "most"), [(28, 2, 0.065), (60, 5, 0.018)])
+def test_few_bins_lie_on_both_sides_of_where_the_classes_part(patients, bins, most) -> None:
+    """A single edge among the highest scores would tell AUROC of the top alone."""
+    missed = []
+    for seed in range(30):
+        scores, truth = (part[:, :1] for part in study(patients, seed, shares=(0.5, 0.5)))
+        curves = binned(scores, truth, first_edges(1, bins))
+        for _ in range(4):
+            curves = binned(scores, truth, curves.next_edges(bins))
+        missed.append(errors(curves, scores, truth)[0])
+    assert np.sqrt(np.mean(np.square(missed))) < most
+
+
 def test_average_precision_of_few_positives_is_right_on_average() -> None:
     """The order within a bin is not known; what is supposed of it must not favour either side."""
     missed = []
