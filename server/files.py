@@ -1,4 +1,4 @@
-"""Writing files of a run: what can't be written says what to do."""
+"""Writing files of a run, or about one: what can't be written says what to do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,10 +7,18 @@ from pathlib import Path
 from shared.errors import RunError
 from shared.files import READABLE, replace_file, replace_tensors
 
+RESUME = "Make room or give the right to write; a run goes on from its checkpoint by --resume."
+AGAIN = "Make room or give the right to write, then do the same again."
+"""Remedies, of what a run writes while it is at work, and of what has no checkpoint."""
+
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path, remedy: str = RESUME) -> Iterator[None]:
     """Turn a full disk or an unwritable folder into an error that says what to do.
+
+    Args:
+        path: What is written.
+        remedy: What to do, for whoever gave the command.
 
     Raises:
         RunError: In place of any OSError inside the block.
@@ -21,17 +29,17 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise RunError(
             f"can't be written ({error.strerror or error})",
             where=path,
-            remedy="Make room or give the right to write; a run goes on from its checkpoint by --resume.",
+            remedy=remedy,
         ) from None
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file of a run by new content, see `shared.files.replace_file`.
+def write_atomic(path: Path, content: bytes, remedy: str = RESUME) -> None:
+    """Replace a file by new content, see `shared.files.replace_file`; the remedy is that of `disk_errors`.
 
     Raises:
         RunError: It can't be written; the old file is as it was.
     """
-    with disk_errors(path):
+    with disk_errors(path, remedy):
         replace_file(path, content, READABLE)
 
 

@@ -5,7 +5,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from shared.errors import RunError
 
 CANCEL_GRACE = 5.0
 """Seconds in which a worker may finish a cancelled call; then it is replaced and its warm data lost."""
+
+LONGEST_START = 900.0
+"""Seconds from a worker's start until it must have its host: a disk or a GPU's driver may hang for ever."""
 
 
 def worker_environment(threads: int) -> dict[str, str]:
@@ -78,6 +81,7 @@ class Worker(Generic[LinkT]):
 
     link: LinkT
     ready: bool = False
+    begun: float = field(default_factory=time.monotonic)
     job: Job | None = None
     replace_at: float = math.inf
 
@@ -90,6 +94,11 @@ class Worker(Generic[LinkT]):
     def under_way(self) -> bool:
         """Whether the caller waits for what it does."""
         return self.job is not None and self.replace_at == math.inf
+
+    @property
+    def given_up_at(self) -> float:
+        """When it is waited for no longer."""
+        return self.replace_at if self.ready else self.begun + LONGEST_START
 
 
 class Pool(Workers, Generic[LinkT]):
@@ -162,7 +171,7 @@ class Pool(Workers, Generic[LinkT]):
 
     def _listen(self, deadline: float) -> list[Outcome]:
         """Wait for workers until the deadline; keep them busy; return what is for the caller."""
-        until = min([deadline, *(worker.replace_at for worker in self._workers)])
+        until = min([deadline, *(worker.given_up_at for worker in self._workers)])
         timeout = None if until == math.inf else max(0.0, until - time.monotonic())
         by_link = {worker.link: worker for worker in self._workers}
         events = self._events(list(by_link), timeout)
@@ -219,8 +228,12 @@ class Pool(Workers, Generic[LinkT]):
     def _replace_stuck(self) -> None:
         now = time.monotonic()
         for worker in list(self._workers):
-            if worker.replace_at <= now:
+            if worker.given_up_at > now:
+                continue
+            if worker.ready:
                 self._replace(worker)
+            else:
+                self._bury(worker, Died(f"did not get ready within {LONGEST_START:.0f} s"))
 
     def _replace(self, worker: Worker[LinkT]) -> None:
         worker.link.kill()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from server.files import write_atomic
+from server.files import AGAIN, write_atomic
 from server.report import results, sections
 from server.report.content import Section, words
 from server.report.facts import RunFacts
@@ -33,7 +33,7 @@ def write_card(folder: Path, out: Path) -> Path:
     Raises:
         RunError: There is no such run.
     """
-    write_atomic(out, card(RunFacts.read(folder)).encode())
+    write_atomic(out, card(RunFacts.read(folder)).encode(), AGAIN)
     return out
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.files import write_atomic
+from server.files import AGAIN, write_atomic
 from server.report.content import Report
 from server.report.facts import RunFacts
 from server.report.one_run import report_of
@@ -58,7 +58,7 @@ def write_html(report: Report, out: Path) -> Path:
     """Write a report as a page; returns the file."""
     from server.report.render import html  # noqa: PLC0415  (with vl-convert)
 
-    write_atomic(out, html(report).encode())
+    write_atomic(out, html(report).encode(), AGAIN)
     return out
 
 
@@ -69,6 +69,6 @@ def write_csv(report: Report, folder: Path) -> list[Path]:
     for section in report.sections:
         for table in section.all_tables():
             file = folder / f"{section.name}-{table.name}.csv"
-            write_atomic(file, table.as_csv().encode())
+            write_atomic(file, table.as_csv().encode(), AGAIN)
             files.append(file)
     return files

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from server.files import disk_errors
+from server.files import AGAIN, disk_errors
 from server.folder.limits import RetentionTable
 from shared.errors import WardroundError
 from shared.run_folder import ABOUT, GOING, LOCK, description_of
@@ -43,7 +43,7 @@ def remove_run(path: Path) -> None:
         RunError: It can't be removed.
     """
     gone = path.parent / _REMOVED / path.name
-    with disk_errors(path):
+    with disk_errors(path, AGAIN):
         gone.parent.mkdir(exist_ok=True)
         path.rename(gone)  # at once: what a crash leaves is no run, and `sweep` finds it
         with suppress(FileNotFoundError):  # somebody sweeps

@@ -24,9 +24,8 @@ from typing import Self, TypeVar
 
 import httpx
 
-from server.files import write_atomic
 from shared.errors import WardroundError
-from shared.files import Lock, is_locked
+from shared.files import READABLE, Lock, is_locked, replace_file
 from shared.flower.control import Control, NodeInfo
 from shared.flower.local import URL
 from shared.memory import BLOCK
@@ -195,12 +194,16 @@ class SuperLink:
         """Start the process again and again until cancelled."""
         failures, served = 0, False
         while True:
-            process = await self._launch()
             try:
-                reason, was_healthy = await self._watch(process)
-            finally:
-                self._healthy.clear()
-                await self._end(process)
+                reason, was_healthy = await self._serve_once()
+            except OSError as error:  # a full disk, most often, on which there will be room again
+                if not served:
+                    raise SuperLinkError(
+                        f"can't be written ({error.strerror or error})",
+                        where=self.folder,
+                        remedy="Make room or give the right to write, then start again.",
+                    ) from None
+                reason, was_healthy = f"can't write in {self.folder} ({error.strerror}): make room", False
             served = served or was_healthy
             failures = 1 if was_healthy else failures + 1
             if not served and failures == self._patience.launches:
@@ -212,6 +215,19 @@ class SuperLink:
             pause = self._patience.pause(failures)
             log.error("SuperLink %s; starting it again in %.1f s", reason, pause)
             await asyncio.sleep(pause)
+
+    async def _serve_once(self) -> tuple[str, bool]:
+        """Start the process and return why it has to be replaced, and whether it ever served.
+
+        Raises:
+            OSError: A file of the folder can't be written.
+        """
+        process = await self._launch()
+        try:
+            return await self._watch(process)
+        finally:
+            self._healthy.clear()
+            await self._end(process)
 
     async def _launch(self) -> asyncio.subprocess.Process:
         self._forget_sockets()
@@ -272,7 +288,7 @@ class SuperLink:
             while not ended.done():
                 if await _serves(client):
                     if not seen:
-                        write_atomic(self.folder / TOLD, self.socket.name.encode())
+                        replace_file(self.folder / TOLD, self.socket.name.encode(), READABLE)
                     seen, misses = True, 0
                     self._healthy.set()
                 else:

@@ -78,7 +78,7 @@ def contribution(
         raise typer.BadParameter("give a JOB.toml, or --resume FOLDER")
     from rich.console import Console
 
-    from server.files import write_atomic
+    from server.files import AGAIN, write_atomic
     from server.report.render import html
     from server.report.terminal import print_report
     from server.runs.folder import run_name
@@ -122,7 +122,7 @@ def contribution(
             job.job.name, game, [job.job.seed + at for at in range(seeds)], permutations, tolerance
         )
         report = report_of(found)
-        write_atomic(folder / "contribution.html", html(report).encode())
+        write_atomic(folder / "contribution.html", html(report).encode(), AGAIN)
     print_report(console, report)
     console.print(f"Report: {folder / 'contribution.html'}", soft_wrap=True, highlight=False)
     console.print(f"Folder: {folder}", soft_wrap=True, highlight=False)

@@ -33,7 +33,7 @@ def forget(
     """Repeat a rehearsed run without a hospital or patients, and attack the models with who is forgotten."""
     from rich.console import Console
 
-    from server.files import write_atomic
+    from server.files import AGAIN, write_atomic
     from server.report.render import html
     from server.report.terminal import print_report
     from shared.run_folder import RunRecord
@@ -60,7 +60,7 @@ def forget(
     who = f"{len(patients)} of {site}" if patients else site
     report = report_of(runs, who, audits, rest, notes)
     page = exact.path / "forgetting.html"
-    write_atomic(page, html(report).encode())
+    write_atomic(page, html(report).encode(), AGAIN)
     print_report(console, report)
     console.print(f"Report: {page}", soft_wrap=True, highlight=False)
     console.print(f"Run folder: {exact.path}", soft_wrap=True, highlight=False)

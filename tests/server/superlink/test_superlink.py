@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from server.superlink import superlink as module
-from server.superlink.superlink import Patience, SuperLink, SuperLinkError
+from server.superlink.superlink import Patience, SuperLink, SuperLinkError, socket_of
 from tests.cli import started
+from tests.full_disk import full_disk
 
 PROJECT = Path(__file__).parents[3]
 PARENT = """
@@ -32,6 +33,19 @@ async def main():
         await asyncio.Event().wait()
 
 asyncio.run(main())
+"""
+
+
+HEALTHY = """
+import socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+while True:
+    peer, _ = listener.accept()
+    peer.recv(4096)
+    peer.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\nconnection: close\\r\\n\\r\\n")
+    peer.close()
 """
 
 
@@ -186,6 +200,28 @@ def test_a_superlink_that_does_not_start_is_an_error_that_names_its_log(
     with pytest.raises(SuperLinkError, match=r"console\.log.*ended with status 2"):
         asyncio.run(scenario())
     assert "no such option" in (link / "console.log").read_text(encoding="utf-8")
+
+
+def test_a_full_disk_is_said_at_the_start_and_waited_out_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "PROGRAM", (sys.executable, "-c", HEALTHY))
+    folder = tmp_path / "superlink"
+
+    async def scenario() -> None:
+        with full_disk(), pytest.raises(SuperLinkError, match=r"File too large\)\s+Make room") as refused:
+            async with SuperLink(folder):
+                pass
+        assert "resume" not in str(refused.value)
+        async with SuperLink(folder, Patience(first_pause=0.01)) as superlink:
+            with full_disk():
+                os.kill(superlink.pid, signal.SIGKILL)
+                while "make room" not in caplog.text:
+                    await asyncio.sleep(0.01)
+            await superlink.wait_healthy()
+            assert socket_of(folder) == superlink.socket
+
+    asyncio.run(scenario())
 
 
 def test_its_log_begins_anew_where_it_has_grown_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,7 +297,7 @@ class ToldPool(pool.Pool[Any]):
         return array
 
     def _events(self, links: Sequence[Any], timeout: float | None) -> list[tuple[Any, pool.Event]]:
-        return [(links[0], self.told.pop(0))]
+        return [(links[0], self.told.pop(0))] if self.told else []
 
 
 def test_a_worker_that_takes_another_s_place_may_be_killed_while_it_starts_but_not_for_ever() -> None:
@@ -310,6 +310,17 @@ def test_a_worker_that_takes_another_s_place_may_be_killed_while_it_starts_but_n
     workers.told = [died, died, died, died]
     workers.submit([Call(2, "alpha", "echo", {}, {})])
     with pytest.raises(RunError, match="was killed by SIGKILL while it started"):
+        workers.wait(None)
+
+
+def test_a_worker_that_hangs_while_it_loads_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = ToldPool(pool.Ready(), pool.Died("was killed by SIGKILL"))
+    workers.warm_up()
+    monkeypatch.setattr(pool, "LONGEST_START", 0.0)
+    workers.submit([Call(1, "alpha", "echo", {}, {})])
+    with pytest.raises(RunError, match="did not get ready within 0 s while it started"):
         workers.wait(None)
 
 
