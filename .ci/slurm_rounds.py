@@ -11,6 +11,8 @@ from pathlib import Path
 from rich.console import Console
 
 from client.workers.batch_worker import TAKEN
+from client.workers.calls import HEAD
+from client.workers.message_files import read_call
 from server.runs.local import Coordinator
 from shared.audit.verify import entries, verify
 from shared.job.schema import JobSpec, load_job
@@ -171,11 +173,17 @@ def followed(runs: Coordinator, job: JobSpec, do: Callable[[], None] | None = No
 
 
 def once_taken(work: Path, do: Callable[[], None]) -> Callable[[], None]:
-    """Do something while the worker of the cluster is at work on a call."""
+    """Do something while the worker of the cluster is at work on a call; a question of a moment is none."""
+
+    def is_work(path: Path) -> bool:
+        try:
+            return read_call(path).kind != HEAD
+        except OSError:  # answered meanwhile
+            return False
 
     def wait_and_do() -> None:
         for _ in range(2000):
-            if list((work / SLURM / "state" / "jobs").glob(f"*/{TAKEN}-*")):
+            if any(map(is_work, (work / SLURM / "state" / "jobs").glob(f"*/{TAKEN}-*"))):
                 do()
                 return
             time.sleep(0.005)
