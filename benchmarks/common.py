@@ -124,11 +124,15 @@ def cpu_seconds() -> float:
 
 
 @contextmanager
-def watched_memory(roles: Mapping[str, str]) -> Iterator[dict[str, float]]:
-    """Give the highest resident memory (VmHWM) of each role among this process and its descendants, in MB.
+def watched_memory(
+    roles: Mapping[str, str], fields: tuple[str, ...] = ("VmHWM",)
+) -> Iterator[dict[str, float]]:
+    """Give the highest resident memory of each role among this process and its descendants, in MB.
 
     Args:
         roles: By a mark in the command line; the first that is there counts.
+        fields: Of `/proc/PID/status`, added up. VmHWM is the process's own peak; others are looked at now and
+            then, such as RssAnon and RssShmem, which leave out pages of files.
     """
     peaks: dict[str, float] = {}
     end = threading.Event()
@@ -139,7 +143,7 @@ def watched_memory(roles: Mapping[str, str]) -> Iterator[dict[str, float]]:
                 line = " ".join(process.cmdline())
                 role = next((role for mark, role in roles.items() if mark in line), None)
                 if role is not None:
-                    peaks[role] = max(peaks.get(role, 0.0), _peak(process.pid))
+                    peaks[role] = max(peaks.get(role, 0.0), _resident(process.pid, fields))
 
     def watch() -> None:
         while not end.wait(_LOOK):
@@ -154,11 +158,10 @@ def watched_memory(roles: Mapping[str, str]) -> Iterator[dict[str, float]]:
         thread.join()
 
 
-def _peak(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / MB
-    return 0.0
+def _resident(pid: int, fields: tuple[str, ...]) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    found = [int(line.split()[1]) for line in lines if line.partition(":")[0] in fields]
+    return sum(found) * 1024 / MB
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Three sites with almost nothing to train, so that what is seen is the way of the model: from the ServerApp
 through SuperLink and gateway to each node, and back. The resident memory of every process is read at its
-peak (VmHWM). The gateway and a node may hold three copies of the model at most.
+peak (VmHWM), and four times a second without the pages of files, which the system takes back when it needs
+them. The gateway and a node may hold three copies of the model at most.
 
     python benchmarks/large_model.py [--quick] [--sites 1]
 """
@@ -76,7 +77,7 @@ def main() -> None:
             federation.start(f"site-{site:03d}")
         federation.await_sites()
         runs = federation.runs()
-        with watched_memory(ROLES) as peaks:
+        with watched_memory(ROLES) as peaks, watched_memory(ROLES, ("RssAnon", "RssShmem")) as own:
             start = time.monotonic()
             name = runs.submit(job)
             for event in runs.follow(name):
@@ -88,16 +89,22 @@ def main() -> None:
     table = Table(
         "process", title=f"a model of {size:.0f} MB ({sites} × site): {status} after {seconds:.0f} s"
     )
-    for heading in ("peak MB", "copies of the model"):
+    for heading in ("peak MB", "copies of the model", "without files"):
         table.add_column(heading, justify="right")
     for role, count in copies.items():
-        table.add_row(role, f"{peaks[role]:.0f}", f"{count:.1f}")
+        table.add_row(role, f"{peaks[role]:.0f}", f"{count:.1f}", f"{own[role] / size:.1f}")
     Console().print(table)
     missed = [] if status == "finished" else [f"the run {status}"]
     for role in ("gateway", "node"):
         if copies[role] > COPIES:
             missed.append(f"the {role} holds {copies[role]} copies of the model")
-    result |= {"status": status, "seconds": round(seconds, 1), "peak_mb": peaks, "copies": copies}
+    result |= {
+        "status": status,
+        "seconds": round(seconds, 1),
+        "peak_mb": peaks,
+        "copies": copies,
+        "own_mb": own,
+    }
     finish("large_model", result, missed, quick=quick)
 
 

@@ -188,8 +188,7 @@ class RoundLoop:
         names = _names(self._federation.can_train(1))
         receipts = self._federation.receipts(0, first)
         self._run.note_part(round=0, job=self.job.digest(), can_train=names, summed=sums.sites, **receipts)
-        self._run.save(state)
-        return state
+        return self._run.save(state)
 
     def first_model(self) -> NDArray[np.float32]:
         """Return the model that the run begins with, packed; made anew, as it may be large."""
@@ -225,7 +224,8 @@ class RoundLoop:
         state = replace(state, round=round_, vector=vector, strategy=remembered, unjudged=unjudged)
         if not self._rehearsal:  # sites believe one model per round: once it is sent, no other may be made
             disk.wait()
-            self._run.save(state)
+            state = self._run.save(state)
+        del vector  # a large one is on the disk now
         return self._judge(state, unjudged, disk)
 
     def _judge(self, state: Checkpoint, unjudged: Unjudged, disk: Background) -> Checkpoint:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+import mmap
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from shared.run_folder import FORMAT, HEADER, check_format
 
 _STRATEGY, _CURVES, _STATISTICS = "strategy.", "curves.", "statistics."
 Tensors = dict[str, NDArray[Any]]
+LARGE = 16 * 2**20
+"""Bytes of a model that a run does not hold in memory while it is on the disk."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,32 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, job_digest: str) -> Non
     header["sha256"] = _digest(tensors, header)
     known = {HEADER: json.dumps(header)}
     write_tensors(path, lambda file: safetensors.numpy.save_file(tensors, file, known))
+
+
+def on_disk(path: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint that was just written, its large models in the memory of the file.
+
+    They are read there when they are needed, and the system may take the memory meanwhile. What replaces the
+    file later changes nothing of them. A disk that maps no files leaves them where they are.
+    """
+    if checkpoint.vector.nbytes < LARGE:
+        return checkpoint
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:
+        return checkpoint
+    start = 8 + int.from_bytes(data[:8], "little")  # of the tensors, behind the header and its length
+    header = json.loads(data[8:start])
+
+    def tensor(name: str) -> NDArray[np.float32]:
+        begin, end = header[name]["data_offsets"]
+        return np.frombuffer(data, np.float32, (end - begin) // 4, start + begin)
+
+    best, vector = checkpoint.best, tensor("vector")
+    if best is not None:
+        best = replace(best, vector=vector if best.round == checkpoint.round else tensor("best"))
+    return replace(checkpoint, vector=vector, best=best)
 
 
 def read_checkpoint(path: Path, job_digest: str) -> Checkpoint:

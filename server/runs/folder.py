@@ -20,7 +20,7 @@ import psutil
 from numpy.typing import NDArray
 
 from server.files import disk_errors, write_atomic, write_tensors
-from server.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from server.runs.checkpoint import Checkpoint, on_disk, read_checkpoint, write_checkpoint
 from server.runs.file_copies import run_path
 from server.runs.participation import Participation, line, lines_until
 from shared.clock import utc_text
@@ -202,9 +202,10 @@ class RunFolder(RunRecord):
         begun = (self.path / PARTICIPATION).exists()
         return Participation.read(self.path) if begun else Participation({}, None)
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint, after everything else of its round."""
+    def save(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Write the checkpoint, after everything else of its round; returns it as `on_disk` does."""
         write_checkpoint(self.path / CHECKPOINT, checkpoint, self.job.digest())
+        return on_disk(self.path / CHECKPOINT, checkpoint)
 
     def load(self) -> Checkpoint:
         """Read the checkpoint; drop the rows of rounds that it does not know.

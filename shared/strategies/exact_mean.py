@@ -57,10 +57,10 @@ class ExactMean:
             ValueError: Wrong shape, a weight that is not positive, a number that is not finite or beyond the
                 range (|weight · value| ≤ 2^48), or too many terms. Nothing was added then.
         """
-        if vector.shape != self._parts.shape:
-            raise ValueError(f"a vector of shape {vector.shape} instead of {self._parts.shape}")
         if weight <= 0 or self.terms >= _TERMS:
             raise ValueError(f"weight {weight} or number of terms {self.terms} out of range")
+        if vector.shape != self._parts.shape:
+            raise ValueError(f"a vector of shape {vector.shape} instead of {self._parts.shape}")
         largest = _largest(vector) * weight
         if not (largest <= LARGEST).all():  # NaN is not
             raise ValueError("a number is out of range")
@@ -97,22 +97,25 @@ class ExactMean:
         parts -= units & ~_UNITS
 
     def mean(self) -> NDArray[np.float32]:
-        """Return the weighted mean, shape (size,).
+        """Return the weighted mean, shape (size,), in the memory of the sums, which end with that.
 
         Raises:
-            ValueError: Nothing was added.
+            ValueError: Nothing was added, or the mean was taken before.
         """
-        if not self.terms:
+        if not self._parts.size or not self.terms:
             raise ValueError("the mean of nothing")
-        result = np.empty(self._parts.shape, dtype=np.float32)
-        for begin in range(0, result.size, _CHUNK):
-            span = slice(begin, begin + _CHUNK)
-            units = self._parts[span] - _excess(self.terms, _EXCESS_PARTS)
+        parts, self._parts = self._parts, np.zeros(0, dtype=np.int64)
+        size, result = parts.size, parts.view(np.float32)
+        for begin in range(0, size, _CHUNK):
+            units = parts[begin : begin + _CHUNK] - _excess(self.terms, _EXCESS_PARTS)
             whole = units >> _BITS
             if begin in self._whole:
-                whole += self._whole[begin] - _excess(self.terms, _EXCESS_WHOLE)
-            result[span] = (whole + (units & _UNITS) / _FRACTION) / self._weight
-        return result
+                whole += self._whole.pop(begin) - _excess(self.terms, _EXCESS_WHOLE)
+            # A mean is half as wide as its sum: it takes the place of sums that were read.
+            result[begin : begin + units.size] = (whole + (units & _UNITS) / _FRACTION) / self._weight
+        del result
+        parts.resize(-(-size // 2), refcheck=False)  # gives the rest of the memory back
+        return parts.view(np.float32)[:size]
 
 
 def _excess(terms: int, each: int) -> np.int64:

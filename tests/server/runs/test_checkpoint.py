@@ -1,5 +1,6 @@
 """A checkpoint comes back as it was written, or is refused: never a part of it, never of another job."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.runs.checkpoint import Best, Checkpoint, Unjudged, read_checkpoint, write_checkpoint
+from server.runs.checkpoint import Best, Checkpoint, Unjudged, on_disk, read_checkpoint, write_checkpoint
 from shared.errors import RunError
 from shared.metrics.curves import Curves
 
@@ -103,3 +104,21 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(RunError):
         read_checkpoint(tmp_path / "folder", "digest")
+
+
+def test_large_models_are_read_from_the_disk_and_stay_when_the_next_round_is_written(tmp_path, monkeypatch):
+    path = tmp_path / "c.safetensors"
+    vector = np.random.default_rng(0).normal(size=2**19).astype(np.float32)
+    given = replace(STATE, vector=vector, best=Best(2, 0.75, vector + 1))
+    write_checkpoint(path, given, "digest")
+    assert on_disk(path, given) is given  # small enough
+    monkeypatch.setattr("server.runs.checkpoint.LARGE", vector.nbytes)
+    tracemalloc.start()
+    kept = on_disk(path, given)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < vector.nbytes / 8
+    write_checkpoint(path, STATE, "digest")
+    assert same(kept, given)
+    write_checkpoint(path, kept, "digest")
+    assert same(read_checkpoint(path, "digest"), given)

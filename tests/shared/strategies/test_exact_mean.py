@@ -66,6 +66,27 @@ def test_the_largest_terms_allowed_do_not_overflow():
         mean.add(largest, 1)
 
 
+def test_the_mean_takes_the_place_of_the_sums_and_no_more_memory():
+    """Of sizes around the stretches, and where sums are split."""
+    generator = np.random.default_rng(0)
+    for size in (1, 2, 3, 2**14 - 1, 2**14 + 1, 40_001):
+        vectors = generator.normal(size=(3, size)).astype(np.float32)
+        vectors[:, -1] = 2.0**20
+        mean = ExactMean(size)
+        for vector in vectors:
+            mean.add(vector, 7)
+        expected = (vectors.astype(np.float64).sum(0) / 3).astype(np.float32)
+        tracemalloc.start()
+        found = mean.mean()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert np.allclose(found, expected, rtol=1e-6, atol=2**-40)
+        assert found[-1] == 2.0**20
+        assert peak < 2**20
+        with pytest.raises(ValueError, match="mean of nothing"):
+            mean.mean()
+
+
 def peak_bytes(sites: int, size: int = 1_000_000) -> int:
     generator = np.random.default_rng(0)
     tracemalloc.start()
