@@ -165,7 +165,8 @@ def _leaving(job: JobSpec, site: SiteConfig, behind: str) -> Iterator[str]:
         return
     every = job.evaluation.every
     how_often = "each round" if every == 1 else f"every {every} rounds"
-    judged = f"on validation patients after {how_often}, and on test patients for one round"
+    judged = f"on validation patients after {how_often}"
+    judged += ", and on test patients for one round" if job.evaluation.test else ", and on no test patients"
     if not job.trains:
         judged = "on test patients, once"
     if job.privacy.secure_aggregation:

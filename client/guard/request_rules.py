@@ -37,6 +37,8 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
         return
     if split not in SPLITS:
         raise PolicyError("job.split: asks for a split that no job evaluates on", where=site)
+    if split == "test" and not job.evaluation.test:
+        raise PolicyError("evaluation.test: the job leaves the test patients alone", where=site)
     if not job.evaluates(round_):
         raise PolicyError(f"job.rounds: the job does not evaluate after round {round_}", where=site)
 

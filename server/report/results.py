@@ -20,7 +20,8 @@ from shared.web.tables import Estimate, Table, number
 def results_section(facts: RunFacts) -> Section:
     """Return what came out, with intervals."""
     if not facts.test:
-        return Section("results", "What came out", ("The run has not been tested.",))
+        alone = "" if facts.job.evaluation.test else ": the job leaves the test patients alone (test = false)"
+        return Section("results", "What came out", (f"The run has not been tested{alone}.",))
     if all(finite(value) is None for value in (facts.test.get("federation") or {}).values()):
         return Section("results", "What came out", _withheld(facts))
     patients = facts.test_patients()

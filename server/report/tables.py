@@ -187,6 +187,10 @@ def print_results(console: Console, job: JobSpec, description: Mapping[str, Any]
     if job.job.describes:
         _print_description(console, job, description)
         return
+    if not job.evaluation.test:
+        console.print("The test patients were left alone, as the job says (test = false).", soft_wrap=True)
+        print_guarantee(console, description)
+        return
     outcome = Outcome(job, description)
     for table in results_tables(job, description, console.width):
         print_whole(console, table)

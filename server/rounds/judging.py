@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
@@ -58,6 +58,11 @@ class Judged:
     pooled: GroupedMetrics | None = None
     known: Mapping[str, GroupedMetrics] = field(default_factory=dict)
     entries: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_nobody(cls) -> Self:
+        """Return what is known of a split on which nobody was asked."""
+        return cls({}, {}, {}, {}, {}, shown=False, curves=None, tally=None, tallies={})
 
     def rows(self, round_: int, phase: str) -> list[dict[str, Any]]:
         """Return the rows of the sites in the table of a run."""

@@ -15,7 +15,6 @@ import numpy as np
 from flwr.app import Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from server.report.comparison import from_counts
 from server.rounds.answer_checks import check_update
 from server.rounds.background import Background
 from server.rounds.beside_checks import BesideChecks
@@ -25,6 +24,7 @@ from server.rounds.first_sums import sum_up
 from server.rounds.guarantee import guarantee
 from server.rounds.joining import Joining
 from server.rounds.judging import Judged, Judges, reduce_to
+from server.rounds.last_test import note_test
 from server.rounds.missing_sites import MissingSitesError
 from server.rounds.population import Population
 from server.rounds.secure_round import SecureRound
@@ -60,9 +60,9 @@ from shared.wire.starts_message import STARTS, starts_record
 class Result:
     """What a finished run brought."""
 
-    round: int  # the round whose model was tested
+    round: int  # the round whose model was tested, or would be
     vector: NDArray[np.float32]
-    test: Judged
+    test: Judged  # of nobody, where the job leaves the test closed
 
 
 class RoundLoop:
@@ -368,10 +368,11 @@ class RoundLoop:
         tested = state.best or Best(state.round, math.nan, state.vector, state.curves)
         if state.best is not None:
             self._run.save_model("best", self.layout, state.best.vector, state.best.round)
-        members = self._federation.judges(tested.round, "test")
-        judged = self._judges.test(tested, members)
-        judges, answered = _names(members), sorted(judged.sites)
-        self._run.note_part(round=state.round, test=True, judges=judges, judged=answered)
+        judged = Judged.of_nobody()
+        if self.job.evaluation.test:
+            members = self._federation.judges(tested.round, "test")
+            judged = self._judges.test(tested, members)
+            note_test(self._run, judged, members, state.round)
         told = guarantee(
             self.job,
             self._run.read_description()["sites"],
@@ -379,14 +380,9 @@ class RoundLoop:
             trainings=self._run.count_events("round_started"),
             rehearsal=self._rehearsal,
         )
-        self._run.keep_test(judged.kept)
         self._run.describe(
             rounds=state.round,
             tested_round=tested.round,
-            test={"federation": judged.federation, "sites": judged.sites, "examples": judged.examples},
-            comparison=from_counts(
-                self.job, judged, {member.name: member.description.patients for member in members}
-            ),
             **({"guarantee": told} if told else {}),
             **judged.entries,
             bytes_sent=self._run.bytes_sent(),

@@ -18,6 +18,11 @@ def check_evaluation(job: "JobSpec") -> None:
     best, known = job.evaluation.select_best, metric_names(job)
     if best is not None and best not in known:
         raise ValueError(f"[evaluation] select_best: unknown metric '{best}'; {suggestion(best, known)}")
+    if not job.evaluation.test and not job.trains:
+        raise ValueError("[evaluation] test: nothing else is done by a job of no rounds; leave it out")
+    for key in ("groups", "decisions"):
+        if not job.evaluation.test and getattr(job.evaluation, key):
+            raise ValueError(f"[evaluation] {key}: is of the test, which stays closed (test = false)")
     for key in ("average_last", "keep_models"):
         if (getattr(job.evaluation, key) or 1) > max(job.job.rounds, 1):
             raise ValueError(f"[evaluation] {key}: the job has {many(job.job.rounds, 'round')}")

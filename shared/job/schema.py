@@ -136,6 +136,11 @@ class EvaluationTable(Table):
         examples=[[{"column": "sex", "values": ["F", "M"]}]],
         description="Columns by whose groups of patients the test is judged too (docs/fairness.md).",
     )
+    test: bool = later_key(
+        True,
+        description="Whether the model is judged on the test patients; false: the run ends after its last "
+        "round, and no site answers of its test patients (as trials of `wardround tune`).",
+    )
     decisions: DecisionsTable | None = later_key(
         None,
         description="Operating point, calibration and prediction sets, in a table of their own.",

@@ -41,6 +41,23 @@ def tune(
     device: Device = None,
     seed: Seed = None,
     set_: Set = None,
+    federation: Annotated[
+        bool,
+        typer.Option(
+            "--federation",
+            help="Try on the hospitals of the coordinator of `wardround login`; they approve each trial.",
+        ),
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", help="The same with the coordinator's folder on this machine.", show_default=False
+        ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(help="Project of the runs there; your only one if not given.", show_default=False),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the folders of tunings.")] = Path("runs"),
     resume: Annotated[
         Path | None,
@@ -48,7 +65,7 @@ def tune(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Try settings of a job in rehearsals and keep the best; no trial looks at the test patients."""
+    """Try settings of a job, in rehearsals or on real hospitals; no trial looks at the test patients."""
     if resume is None and (job_file is None or space is None):
         raise typer.BadParameter("give a JOB.toml and a SPACE.toml, or --resume FOLDER")
     from rich.console import Console
@@ -59,6 +76,7 @@ def tune(
     from simulate.tuning.folder import BEST, PAGE, Tuning
     from simulate.tuning.report import report_of
     from simulate.tuning.search import Search, Tried
+    from simulate.tuning.trials import Place
 
     console = Console(stderr=json)
     if resume is not None:
@@ -77,22 +95,33 @@ def tune(
             validation=validation,
         )
         job = load_job(job_file, overrides_of(set_, seed))
-        tuning = Tuning.begin(out, job, space, hospitals, device or "auto")
+        place = None
+        if federation or folder is not None or project is not None:
+            if data or site or sites:
+                raise typer.BadParameter(
+                    "the hospitals are those of the coordinator: leave --data, --site and --sites out"
+                )
+            place = Place(folder=None if folder is None else folder.resolve(), project=project)
+            place.control()
+        tuning = Tuning.begin(out, job, space, hospitals, device or "auto", place=place)
 
     def tell(one: Tried) -> None:
         score = "no score" if one.score is None else f"{search.metric} {one.score:.4g}"
         reason = f" ({one.reason})" if one.reason else ""
-        line = f"trial {one.number} of {tuning.space.tune.trials}: {score}, {one.state}{reason}"
+        say(f"trial {one.number} of {tuning.space.tune.trials}: {score}, {one.state}{reason}")
+
+    def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     with Lock(tuning.folder, wait=False):
         search = Search(tuning.folder, tuning.job, tuning.space)
-        search.go_on(tuning.hospitals, workers, tuning.device, tell)
+        search.go_on(tuning.trials(workers, say), tell)
         best = tuning.conclude(search)
     print_report(console, report_of(search))
     if best is not None:
         console.print(f"Best job: {tuning.folder / BEST}", soft_wrap=True, highlight=False)
-        console.print("Test it once: wardround simulate with that file.", highlight=False)
+        how = "simulate" if tuning.place is None else "submit"
+        console.print(f"Test it once: wardround {how} with that file.", highlight=False)
     console.print(f"Report: {tuning.folder / PAGE}", soft_wrap=True, highlight=False)
     console.print(f"Folder: {tuning.folder}", soft_wrap=True, highlight=False)
     if json:

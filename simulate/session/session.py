@@ -131,6 +131,9 @@ def open_hospitals(
     """
     if baselines and not job.trains:
         raise RunError("compares trained models, and this job trains none", where="--baselines")
+    if baselines and not job.evaluation.test:
+        problem = "compares models on the test patients, and this job leaves them alone (test = false)"
+        raise RunError(problem, where="--baselines")
     check_machine(job, open_device(device), "this simulation")
     sites = _sites(job, hospitals, out, folder)
     names = [site.name for site in sites]
@@ -289,7 +292,7 @@ def _run(
         loop = RoundLoop(grid, run.job, run, listen, strict=True, repeats=repeats, rehearsal=True)
         result = loop.execute(resume=resume)
         write_samples(run, result.vector)
-        if all(site.policy.share_site_metrics for site in setup.sites):
+        if run.job.evaluation.test and all(site.policy.share_site_metrics for site in setup.sites):
             _compare(run, loop, result, pool)
         if setup.baselines:
             _baselines(run, loop, pool, listen)

@@ -1,6 +1,7 @@
 """The folder of a tuning: what was asked, so that it can go on, and what came out."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,8 +15,9 @@ from shared.job.toml_text import toml_text
 from simulate.session.asked import Asked
 from simulate.session.session import Hospitals
 from simulate.tuning.report import report_of
-from simulate.tuning.search import Search, Tried
+from simulate.tuning.search import RUNS, Search, Tried
 from simulate.tuning.space import Space, job_of_trial, read_space
+from simulate.tuning.trials import Place, Rehearsals, Submitted, Trials
 
 SPACE, BEST, PAGE = "space.toml", "best.toml", "tuning.html"
 
@@ -30,6 +32,7 @@ class Tuning:
         space: What varies.
         hospitals: Of all trials.
         device: On which they train.
+        place: The coordinator whose hospitals do the trials; None where they are rehearsals.
     """
 
     folder: Path
@@ -37,10 +40,20 @@ class Tuning:
     space: Space
     hospitals: Hospitals
     device: str
+    place: Place | None = None
 
     @classmethod
-    def begin(cls, out: Path, job: JobSpec, space: Path, hospitals: Hospitals, device: str) -> Self:
-        """Make the folder of a new tuning.
+    def begin(
+        cls,
+        out: Path,
+        job: JobSpec,
+        space: Path,
+        hospitals: Hospitals,
+        device: str,
+        *,
+        place: Place | None = None,
+    ) -> Self:
+        """Make the folder of a new tuning; with a place its trials are runs of a coordinator.
 
         Raises:
             RunError: The space can't be used, or the folder can't be written.
@@ -52,6 +65,8 @@ class Tuning:
             shutil.copyfile(space, folder / SPACE)
         except OSError as error:
             raise RunError(f"can't be written ({error.strerror})", where=folder / SPACE) from None
+        if place is not None:
+            place.write(folder)
         return cls.open(folder)
 
     @classmethod
@@ -63,7 +78,18 @@ class Tuning:
         """
         asked = Asked.read(folder)
         job = asked.spec()
-        return cls(folder, job, read_space(folder / SPACE, job), asked.hospitals(), asked.device)
+        space, place = read_space(folder / SPACE, job), Place.read(folder)
+        return cls(folder, job, space, asked.hospitals(), asked.device, place)
+
+    def trials(self, workers: str | None, say: Callable[[str], None]) -> Trials:
+        """Return what does the runs; `say` is told for whom one waits.
+
+        Raises:
+            WardroundError: They are runs of a coordinator, and nobody is logged in.
+        """
+        if self.place is not None:
+            return Submitted(self.place.control(), self.place.project, say)
+        return Rehearsals(self.hospitals, self.folder / RUNS, workers, self.device)
 
     def conclude(self, search: Search) -> Tried | None:
         """Write the page, and the job with the best values; return the best trial, if any came to its end."""

@@ -1,4 +1,4 @@
-"""Trials, one after the other: each is a rehearsal that ends before its test patients are looked at."""
+"""Trials, one after the other: each is a run that ends before its test patients are looked at."""
 
 import json
 import math
@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from server.runs.events import Event
-from server.runs.folder import RunFolder
 from shared.errors import JobError, RunError
-from shared.flower import RunStopped
 from shared.job.schema import JobSpec
 from shared.metrics.spec import is_better, metric_specs
 from shared.seeds import seed_of
-from simulate.session.session import Hospitals, execute, start
 from simulate.tuning.space import Range, Space, Value, job_of_trial, metric_of
+from simulate.tuning.trials import EndedEarly, TrialEnded, Trials
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -30,10 +26,6 @@ TRIALS, RUNS = "trials.log", "runs"
 _RUN, _REASON = "run", "reason"
 _NAME = "tuning"
 _OTHERS = 5  # trials that have to be done before anything is said of what mattered
-
-
-class TrialEnded(RunStopped):
-    """A trial has seen enough: all of its rounds, or that it will be none of the best."""
 
 
 @dataclass(frozen=True)
@@ -109,26 +101,30 @@ class Search:
             warnings.simplefilter("ignore")  # that the method is new
             return dict(get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator()))
 
-    def go_on(
-        self,
-        hospitals: Hospitals,
-        workers: str | None,
-        device: str,
-        tell: Callable[[Tried], None],
-    ) -> None:
+    def go_on(self, trials: Trials, tell: Callable[[Tried], None]) -> None:
         """Do the trials that are left.
+
+        Args:
+            trials: Does their runs.
+            tell: Called after each.
 
         Raises:
             WardroundError: The data can't be used, or training could not go on. A trial whose values do not
                 go together has failed, and the next one is done.
         """
         for own in self._study.get_trials(deepcopy=False):
-            if not own.state.is_finished():  # whoever was at work on it was killed: it is done anew
+            if own.state.is_finished():
+                continue
+            if trials.goes_on and _RUN in own.user_attrs:  # it went on while nobody followed it
+                trial = _begun(self._study, own)
+                job = job_of_trial(self.job, self.metric, _values(own), self.folder / f"trial-{own.number}")
+                self._follow(trial, job, trials, own.user_attrs[_RUN])
+                tell(self.tried()[-1])
+            else:  # whoever was at work on it was killed: it is done anew
                 self._study.tell(own.number, state=_state("FAIL"))
         while (done := len(self._over())) < self.space.tune.trials:
             self._study.sampler = _sampler(self.space, done)
-            trial = self._study.ask()
-            self._try(trial, hospitals, workers, device)
+            self._try(self._study.ask(), trials)
             tell(self.tried()[-1])
 
     def _over(self) -> "list[FrozenTrial]":
@@ -140,7 +136,7 @@ class Search:
             if own.state.is_finished() and (own.state is not failed or _REASON in own.user_attrs)
         ]
 
-    def _try(self, trial: "Trial", hospitals: Hospitals, workers: str | None, device: str) -> None:
+    def _try(self, trial: "Trial", trials: Trials) -> None:
         values = {key: _suggested(trial, key, among) for key, among in self.space.vary.items()}
         try:
             job = job_of_trial(self.job, self.metric, values, self.folder / f"trial-{trial.number}")
@@ -148,20 +144,16 @@ class Search:
             trial.set_user_attr(_REASON, error.problem)
             self._study.tell(trial, state=_state("FAIL"))
             return
-        run = start(job, hospitals, self.folder / RUNS, device, baselines=False)
-        trial.set_user_attr(_RUN, run.path.name)
-        watch = _Watch(trial, job, self.metric)
-        try:
-            execute(run, workers, Console(quiet=True), also=watch)
-        except TrialEnded:
-            run.describe(reason=watch.reason)
-        self._conclude(trial, watch, run)
+        run = trials.begin(job)
+        trial.set_user_attr(_RUN, run)
+        self._follow(trial, job, trials, run)
 
-    def _conclude(self, trial: "Trial", watch: "_Watch", run: RunFolder) -> None:
+    def _follow(self, trial: "Trial", job: JobSpec, trials: Trials, run: str) -> None:
+        reported = self._study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        watch = _Watch(trial, job, self.metric, max(reported, default=0))
+        trials.follow(run, watch)
         if watch.best is None:
-            reason = f"no round has '{self.metric}' of validation patients"
-            trial.set_user_attr(_REASON, reason)
-            run.describe(reason=reason)
+            trial.set_user_attr(_REASON, f"no round has '{self.metric}' of validation patients")
             self._study.tell(trial, state=_state("FAIL"))
         elif watch.pruned:
             self._study.tell(trial, state=_state("PRUNED"))
@@ -172,11 +164,11 @@ class Search:
 class _Watch:
     """Follows a trial by what its rounds bring, and ends it."""
 
-    def __init__(self, trial: "Trial", job: JobSpec, metric: str) -> None:
+    def __init__(self, trial: "Trial", job: JobSpec, metric: str, reported: int) -> None:
         self._trial, self._job, self._metric = trial, job, metric
+        self._reported = reported  # the last round that the trial's log has
         self.best: float | None = None
         self.pruned = False
-        self.reason = "a trial ends before its test; resume it to have the test"
 
     def __call__(self, event: Event) -> None:
         if event.kind != "round_finished":
@@ -186,11 +178,13 @@ class _Watch:
             if is_better(self._job, self._metric, float(value), self.best):
                 self.best = float(value)
             assert self.best is not None  # noqa: S101 (the first value is better than none)
-            self._trial.report(self.best, event.round)
-            self.pruned = event.round < self._job.job.rounds and self._trial.should_prune()
+            if event.round > self._reported:
+                self._trial.report(self.best, event.round)
+                self._reported = event.round
+                self.pruned = event.round < self._job.job.rounds and self._trial.should_prune()
         if self.pruned:
-            self.reason = f"worse after round {event.round} than half of the other trials"
-        if self.pruned or event.round == self._job.job.rounds:
+            raise EndedEarly(f"worse after round {event.round} than half of the other trials")
+        if event.round == self._job.job.rounds:
             raise TrialEnded
 
 
@@ -231,6 +225,17 @@ def _state(name: str) -> Any:
     return TrialState[name]
 
 
+def _begun(study: "Study", own: "FrozenTrial") -> "Trial":
+    """Return a trial that somebody has begun before, to go on with it."""
+    from optuna.trial import Trial  # noqa: PLC0415
+
+    return Trial(study, own._trial_id)
+
+
+def _values(own: "FrozenTrial") -> dict[str, Value]:
+    return {key: json.loads(value) if isinstance(value, str) else value for key, value in own.params.items()}
+
+
 def _suggested(trial: "Trial", key: str, among: Range | list[Value]) -> Value:
     if isinstance(among, list):  # Optuna knows no lists: their JSON stands for them
         value: Value = json.loads(str(trial.suggest_categorical(key, [json.dumps(one) for one in among])))
@@ -247,7 +252,7 @@ def _tried(number: int, own: "FrozenTrial") -> Tried:
         score = own.intermediate_values[max(own.intermediate_values)]
     return Tried(
         number,
-        {key: json.loads(value) if isinstance(value, str) else value for key, value in own.params.items()},
+        _values(own),
         score,
         states.get(own.state.name, "failed"),
         str(own.user_attrs.get(_REASON, "")),

@@ -43,6 +43,12 @@ def test_a_job_has_its_rounds_and_no_others(make_site, job_of):
     assert {entry.fields["rule"] for entry in refused} == {"job.rounds"}
 
 
+def test_a_job_that_leaves_the_test_closed_is_told_nothing_of_its_patients(make_site, job_of):
+    site, job = make_site(), job_of(evaluation_test=False)
+    assert site.evaluate(job, split="val") == ""
+    assert "evaluation.test: the job leaves the test patients alone" in site.evaluate(job, split="test")
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_each_request_is_answered_once_and_once_more(make_site, job_of, restarts):
     site, job = make_site(), job_of()

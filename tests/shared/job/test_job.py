@@ -165,6 +165,10 @@ def test_a_table_that_is_none_is_refused(table: str, value: object) -> None:
             "unknown metric 'dice_globl'; did you mean 'dice_global'?",
         ),
         (
+            {"evaluation.test": False, "evaluation.groups": [{"column": "sex", "values": ["F", "M"]}]},
+            "[evaluation] groups: is of the test, which stays closed (test = false)",
+        ),
+        (
             {"strategy": {"name": "krum", "malicious_sites": 1}},
             "[strategy] min_sites: krum with 1 malicious sites",
         ),
