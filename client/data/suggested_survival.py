@@ -32,12 +32,16 @@ def suggested_survival(path: Path) -> dict[str, Any]:
             remedy = f"Name the column with {what} '{name}'. There are: {', '.join([*table][:12])}."
             raise DataError(f"has no column '{name}'", where=path, remedy=remedy)
     seen = seen_columns(path, table, (TIME, EVENT))
-    return {"columns": seen["columns"], "horizon": _horizon(table)} | seen
+    return {"columns": seen["columns"], "horizon": _horizon(path, table)} | seen
 
 
-def _horizon(table: Table) -> float:
+def _horizon(path: Path, table: Table) -> float:
     """Return a time before which most events lie, of two digits."""
     pairs = zip(table[TIME], table[EVENT], strict=True)
     times = [read_number(time) for time, event in pairs if is_number(time) and event.casefold() in YES]
-    longest = float(np.quantile(times, _SHARE)) if times else 1.0
-    return float(f"{max(longest, 1e-6):.2g}")
+    if not times:
+        found = next((time for time in table[TIME] if time and not is_number(time)), "")
+        remedy = "Write decimals with a point." if "," in found else "An event has 1 in the column 'event'."
+        shown_time = f", such as '{found}'" if found else ""
+        raise DataError(f"no event has a time that is a number{shown_time}", where=path, remedy=remedy)
+    return float(f"{max(float(np.quantile(times, _SHARE)), 1e-6):.2g}")

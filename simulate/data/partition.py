@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -225,8 +226,10 @@ def _by_column(
 
 
 def site_name(value: str) -> str:
-    """Return a value as a site's name, or nothing where no letter or digit is in it."""
-    return re.sub(r"[^a-z0-9._-]+", "-", value.lower()).lstrip("._-")[:63].rstrip("-")
+    """Return a value as a site's name, letters without accents; nothing where no letter or digit is in it."""
+    plain = unicodedata.normalize("NFKD", value.casefold())
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return re.sub(r"[^a-z0-9._-]+", "-", plain).lstrip("._-")[:63].rstrip("-")
 
 
 def _drawn(

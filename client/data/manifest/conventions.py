@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from shared.text.names import shown
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")  # nnU-Net: CASE_0000 is the first channel of CASE
 _NUMBER = re.compile(r"(.+?)[_-]\d+")
-_IMAGE_FOLDERS = ("images", "image", "imgs", "img")
-_MASK_FOLDERS = ("masks", "labels", "annotations", "segmentations", "mask", "label")
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr")
+_MASK_FOLDERS = ("masks", "labels", "annotations", "segmentations", "mask", "label", "labelstr")
 _SIDES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
@@ -47,18 +47,23 @@ def read_folder(folder: Path, masks: str | None = None) -> Folder:
         raise DataError("is not a folder", where=folder)
     if is_bids(folder):
         return read_bids(folder, masks)
-    if (folder / "dataset.json").is_file():
-        facts = _facts(folder / "dataset.json")
-        return _nnunet(folder, facts) or _decathlon(folder, facts)
-    if images := _image_folder(folder):
-        return _images_and_masks(folder, images)
     return (
-        _sides(folder)
+        _pairs_of_folders(folder)
+        or _sides(folder)
         or _single_masks(folder)
         or _hospitals(folder)
         or _masks_beside_images(folder)
         or _class_folders(folder)
     )
+
+
+def _pairs_of_folders(folder: Path) -> Folder | None:
+    """Read nnU-Net, Decathlon, or images beside masks; None where it is none of them."""
+    if (folder / "dataset.json").is_file():
+        facts = _facts(folder / "dataset.json")
+        return _nnunet(folder, facts) or _decathlon(folder, facts)
+    images = _image_folder(folder)
+    return None if images is None else _nnunet(folder, {}) or _images_and_masks(folder, images)
 
 
 def patients(found: Folder, pattern: str | None) -> list[str]:
@@ -168,9 +173,12 @@ def _sides(folder: Path) -> Folder | None:
 
 
 def _side(folder: Path) -> Folder:
-    if images := _image_folder(folder):
-        return _images_and_masks(folder, images)
-    return _single_masks(folder) or _masks_beside_images(folder) or _labelled(folder)
+    return (
+        _pairs_of_folders(folder)
+        or _single_masks(folder)
+        or _masks_beside_images(folder)
+        or _labelled(folder)
+    )
 
 
 def _single_masks(folder: Path) -> Folder | None:
@@ -197,7 +205,9 @@ def _single_masks(folder: Path) -> Folder | None:
 
 
 def _hospitals(folder: Path) -> Folder | None:
-    """Read HOSPITAL/images beside HOSPITAL/masks, or HOSPITAL/CLASS/NAME.EXT; None where it is not so.
+    """Read HOSPITAL/images beside HOSPITAL/masks, nnU-Net or Decathlon, or HOSPITAL/CLASS/NAME.EXT.
+
+    None where it is not so.
 
     Folders of classes have the same names at two hospitals or more, none of which has a digit: those of
     patients are numbered.
@@ -205,9 +215,8 @@ def _hospitals(folder: Path) -> Folder | None:
     parts = subfolders(folder)
     if len(parts) < 2 or _images(folder):
         return None
-    called = {part: _image_folder(part) for part in parts}
-    if all(called.values()):
-        found = {part: _images_and_masks(part, images) for part, images in called.items() if images}
+    if all(map(_image_folder, parts)):
+        found = {part: own for part in parts if (own := _pairs_of_folders(part))}
     elif _have_classes(parts):
         found = {part: _labelled(part) for part in parts}
     else:
@@ -222,7 +231,15 @@ def _have_classes(parts: Iterable[Path]) -> bool:
 
 
 def _image_folder(folder: Path) -> str | None:
-    return next((name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), None)
+    return next(iter(_called(folder, _IMAGE_FOLDERS)), None)
+
+
+def _called(folder: Path, names: Sequence[str]) -> list[str]:
+    """Return the folders in a folder that have one of some names, in small or capital letters."""
+    found = [
+        (names.index(name), part.name) for part in subfolders(folder) if (name := part.name.lower()) in names
+    ]
+    return [name for _, name in sorted(found)]
 
 
 def _images_and_masks(folder: Path, called: str) -> Folder:
@@ -248,7 +265,7 @@ def _images_and_masks(folder: Path, called: str) -> Folder:
 
 
 def _mask_folders(folder: Path) -> list[str]:
-    return [name for name in _MASK_FOLDERS if (folder / name).is_dir()]
+    return _called(folder, _MASK_FOLDERS)
 
 
 def _folders_of_masks(folder: Path, images: Iterable[str]) -> dict[str, Path] | None:
@@ -307,6 +324,9 @@ def _class_folders(folder: Path) -> Folder:
 def _labelled(folder: Path) -> Folder:
     """Read CLASS/NAME.EXT or CLASS/PATIENT/NAME.EXT of one class or more."""
     found = {normal(part.name): _by_name(part) for part in subfolders(folder)}
+    if paired := _called(folder, (*_IMAGE_FOLDERS, *_MASK_FOLDERS)):
+        problem = f"has a folder '{paired[0]}', which is no class, and not both images and masks"
+        raise DataError(problem, where=folder, remedy=REMEDY)
     if not found or not all(found.values()) or _images(folder):
         raise DataError("follows no known convention", where=folder, remedy=REMEDY)
     rows, cases, whose = [], [], []

@@ -8,7 +8,6 @@ from client.data.images.readers import ENDINGS
 from shared.errors import DataError
 
 EXAMPLES = 3
-_FILES = ("image", "mask")
 REMEDY = "See docs/data.md for the folders that are known, or write a manifest.csv by hand."
 
 
@@ -49,16 +48,22 @@ def joined(folder: Path, parts: Mapping[Path, tuple[str, Folder]], column: str, 
     kinds = list(dict.fromkeys(own.kind for own in found))
     if len(kinds) > 1 or any(own.rows[0].keys() != found[0].rows[0].keys() for own in found):
         raise DataError(f"has not the same in each {what}", where=folder, remedy=REMEDY)
+    files = (*found[0].columns, "mask")
     rows = [
-        {column: value, **row, **{file: f"{path.name}/{row[file]}" for file in _FILES if file in row}}
+        {column: value, **row, **{file: f"{path.name}/{row[file]}" for file in files if file in row}}
         for path, (value, own) in parts.items()
         for row in own.rows
     ]
-    names = sorted({name for own in found for name in own.classes.values()})
+    classes = found[0].classes
+    if "label" in rows[0]:
+        classes = dict(enumerate(sorted({name for own in found for name in own.classes.values()}), 1))
+    elif any(own.classes != classes for own in found):
+        raise DataError(f"has other classes of masks in each {what}", where=folder, remedy=REMEDY)
     return Folder(
         f"{kinds[0]}, in a folder for each {what}",
         rows,
-        classes=dict(enumerate(names, 1)),
+        found[0].columns,
+        classes=classes,
         cases=[case for own in found for case in own.cases],
         whose=[patient for own in found for patient in own.whose],
     )

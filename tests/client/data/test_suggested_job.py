@@ -161,6 +161,10 @@ def test_survival_has_the_columns_of_the_table(tmp_path: Path) -> None:
     job = job_of(write(tmp_path / "data", rows), "survival", tmp_path)
     assert (job.task.columns, job.task.categories) == (["age", "sex"], {"sex": ["female", "male"]})
     assert 30 < job.task.horizon < 40
+    for row in rows:
+        row["time"] = row["time"].replace(".", ",")
+    with pytest.raises(DataError, match="no event has a time that is a number, such as '1,5'"):
+        job_of(write(tmp_path / "german", rows), "survival", tmp_path / "german")
 
 
 def test_survival_has_no_column_that_names_the_hospital(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from client.data.manifest.rows import scan_manifest
 from client.data.manifest.side_tables import SideTable, side_table_path
 from shared.errors import DataError, WardroundError
-from simulate.data.partition import partition, write_site_manifests
+from simulate.data.partition import partition, site_name, write_site_manifests
 
 fresh = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 Row = dict[str, str]
@@ -315,3 +315,16 @@ def test_real_hospitals_keep_their_rows(data_pack: Callable[[str], Path]) -> Non
         "thomas_jefferson_cs": 157,
         "unc_ez": 10,
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("Köln Süd", "koln-sud"),
+        ("Hôpital Saint-Louis", "hopital-saint-louis"),
+        ("Gießen", "giessen"),
+        ("北京", ""),
+    ],
+)
+def test_a_hospital_keeps_its_letters(value: str, name: str) -> None:
+    assert site_name(value) == name

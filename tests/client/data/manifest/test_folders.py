@@ -217,6 +217,42 @@ def test_a_folder_for_each_hospital_and_in_it_one_for_each_class(tmp_path: Path)
     ]
 
 
+def test_a_folder_for_each_hospital_as_nnunet_has_it(tmp_path: Path) -> None:
+    for hospital in ("north", "south"):
+        nnunet(tmp_path / hospital, (f"{hospital}_1", f"{hospital}_2"))
+    written = write_manifest(tmp_path, None)
+    assert written.kind == "nnU-Net, in a folder for each hospital"
+    assert 'classes = ["edema", "core"]' in " ".join(written.lines)
+    assert rows_of(tmp_path)[3] == {
+        "patient": "south_2",
+        "site": "south",
+        "image_0000": "south/imagesTr/south_2_0000.nii.gz",
+        "image_0001": "south/imagesTr/south_2_0001.nii.gz",
+        "mask": "south/labelsTr/south_2.nii.gz",
+    }
+    (tmp_path / "manifest.csv").unlink()
+    other = {"labels": {"background": 0, "core": 1, "edema": 3}}
+    (tmp_path / "south/dataset.json").write_text(json.dumps(other))
+    with pytest.raises(DataError, match="has other classes of masks in each hospital"):
+        write_manifest(tmp_path, None)
+
+
+@pytest.mark.parametrize(("images", "masks"), [("Images", "Masks"), ("imagesTr", "labelsTr")])
+def test_folders_of_images_and_masks_are_no_classes(tmp_path: Path, images: str, masks: str) -> None:
+    for hospital in ("Ulm", "Köln Süd"):
+        picture(tmp_path / f"{hospital}/{images}/a.png")
+        mask(tmp_path / f"{hospital}/{masks}/a.png")
+    write_manifest(tmp_path, None)
+    assert {(row["site"], row["mask"]) for row in rows_of(tmp_path)} == {
+        (hospital, f"{hospital}/{masks}/a.png") for hospital in ("Ulm", "Köln Süd")
+    }
+    for hospital in ("Ulm", "Köln Süd"):
+        (tmp_path / f"{hospital}/{images}").rename(tmp_path / f"{hospital}/pictures")
+    (tmp_path / "manifest.csv").unlink()
+    with pytest.raises(DataError, match=f"has a folder '{masks}', which is no class"):
+        write_manifest(tmp_path, None)
+
+
 def test_hospitals_with_different_folders_are_refused(tmp_path: Path) -> None:
     for hospital, images in (("north", "images"), ("south", "imgs")):
         picture(tmp_path / f"{hospital}/{images}/a.png")
