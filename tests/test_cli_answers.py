@@ -292,6 +292,7 @@ def test_a_folder_that_was_never_enrolled(tmp_path: Path, command: str, kind: st
 
 WRONG = [
     "client enrol nonsense",
+    "simulate {quickstart} --validation nan",
     "job start missing.pt --job missing.toml",
     "client approve abc --dir {site}",
     "client audit verify --head 1:zz --dir {site}",

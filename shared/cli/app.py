@@ -1,5 +1,6 @@
 """What all commands have in common: `-h`, help texts that list names, and completions of them."""
 
+import math
 import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,15 @@ class Command(TyperCommand):
             if isinstance(getattr(parameter, "help", None), str):
                 parameter.help = _named(parameter.help)
         super().format_help(ctx, formatter)
+
+    def parse_args(self, ctx: "click.Context", args: list[str]) -> list[str]:
+        """Read what was typed; 'nan', which is neither below nor above any limit, is not a number here."""
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name or "")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise typer.BadParameter(f"{value} is not a finite number", ctx=ctx, param=parameter)
+        return rest
 
     def _help_of(self, argument: str) -> str | None:
         """Return an argument's help from the command's function: Typer 0.20 loses it with Click 8.5."""
