@@ -18,12 +18,12 @@ from contextlib import closing
 from pathlib import Path
 
 from server.audit.log import KEY, create_audit_key, operator_audit
-from server.folder.coordinator import MODELS, RUNS, FolderError, load_settings, require_absent
+from server.folder.coordinator import ANSWERS, MODELS, RUNS, FolderError, load_settings, require_absent
 from server.folder.new_folder import made_whole
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY, Audit
 
-LEFT_OUT = {RUNS, "tls", MODELS}
+LEFT_OUT = {RUNS, "tls", MODELS, ANSWERS}
 OPEN_KEY = re.compile(rb"\s*-----BEGIN ([A-Z]+ )?PRIVATE KEY-----(?<!ENCRYPTED PRIVATE KEY-----)")
 SQLITE = b"SQLite format 3\x00"
 SQLITE_SIDE_FILES = ("-wal", "-shm", "-journal")

@@ -46,6 +46,7 @@ from shared.toml_files import read_toml
 from shared.wire.address import join_address
 
 RUNS = "runs"  # the run folders
+ANSWERS = "answers"  # what sites bring and runs fetch; nothing in it outlives the coordinator
 MODELS = "models"  # what runs offer to their sites; nothing in it outlives the coordinator
 COORDINATOR = "WARDROUND_COORDINATOR"  # environment variable: the folder, for the runs' processes
 SITES_PORT = 9443

@@ -6,7 +6,7 @@ question is still open, before it works on it and while it does: one that was la
 that are over.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from pydantic import Field, ValidationError
 from starlette.requests import Request
@@ -30,7 +30,8 @@ class Allowances:
 
     def __init__(self) -> None:
         self._left: dict[Hashable, dict[str, int]] = {}
-        self._questions: dict[Hashable, frozenset[str]] = {}
+        self._questions: dict[Hashable, dict[str, str]] = {}  # to which site, by their identity
+        self._changed: list[Callable[[], None]] = []
 
     def allow(self, run: Hashable, largest: int, questions: Mapping[str, Sequence[str]]) -> None:
         """Say what a run waits for, in place of what it waited for before.
@@ -42,12 +43,26 @@ class Allowances:
         """
         each = largest + min(largest, _AGAIN)
         self._left[run] = {site: each * len(messages) for site, messages in questions.items()}
-        self._questions[run] = frozenset(message for messages in questions.values() for message in messages)
+        self._questions[run] = {message: site for site, messages in questions.items() for message in messages}
+        self._tell()
 
     def end(self, run: Hashable) -> None:
         """Say that a run has ended."""
         self._left.pop(run, None)
         self._questions.pop(run, None)
+        self._tell()
+
+    def when_changed(self, do: Callable[[], None]) -> None:
+        """Have something done whenever what runs wait for changes."""
+        self._changed.append(do)
+
+    def _tell(self) -> None:
+        for do in self._changed:
+            do()
+
+    def asked(self, message: str) -> str | None:
+        """Return the site that a run asked with a message, and waits for."""
+        return next((asked[message] for asked in self._questions.values() if message in asked), None)
 
     def site_routes(self) -> list[Route]:
         """Return the routes of the sites' listener."""
@@ -59,8 +74,7 @@ class Allowances:
             asked = AwaitedBody.model_validate_json(await request.body())
         except ValidationError:
             return PlainTextResponse("the request is not understood", 400)
-        waits = any(asked.message in questions for questions in self._questions.values())
-        return Response(status_code=204 if waits else 404)
+        return Response(status_code=404 if self.asked(asked.message) is None else 204)
 
     def charge(self, site: str) -> "Charge":
         """Return what counts the bytes of one request of a site."""

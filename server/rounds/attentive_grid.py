@@ -1,17 +1,20 @@
 """Flower's Grid with eyes open: answers are fetched as they arrive, not by a clock of three seconds."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from functools import partial
 
 from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app.message import make_message
 
+from server.gateway.answer_files import Inbox
 from server.gateway.model_files import Outbox
 from server.gateway.notices import Rope
 from server.rounds.deadline import Deadline
 from server.rounds.forwarding_grid import ForwardingGrid
 from server.rounds.site_grid import SiteGrid
 from shared.flower.inline import identity_of
-from shared.flower.mailbox import HttpGrid, Mailbox
-from shared.flower.stored import take_out
+from shared.flower.mailbox import HttpGrid, Mailbox, spoiled
+from shared.flower.stored import put_in, take_out
 
 _SOONEST_LOOK, _LATEST_LOOK = 0.08, 1.0  # seconds between looks for answers
 _PATIENCE = 0.04  # look again after this part of the time waited so far: so much later an answer is seen
@@ -26,6 +29,7 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
     Args:
         grid: Flower's, of a deployment.
         outbox: From where sites fetch what is large in their messages.
+        inbox: Where what is large in their answers comes.
         names: Asks the coordinator which site each node is.
         sites: Asks it for the names of all sites of the run's project.
     """
@@ -34,11 +38,13 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
         self,
         grid: HttpGrid,
         outbox: Outbox,
+        inbox: Inbox,
         names: Callable[[], Mapping[int, str]],
         sites: Callable[[], Set[str]],
     ) -> None:
         super().__init__(grid)
         self._outbox = outbox
+        self._inbox = inbox
         self._mailbox = Mailbox(grid)
         self._rope = Rope()
         self._names = names
@@ -88,12 +94,23 @@ class AttentiveGrid(ForwardingGrid, SiteGrid):
                 for reply in self._mailbox.collect(waiting):
                     head = waiting.pop(reply.metadata.reply_to_message_id, None)
                     if head is not None:
-                        yield _from_node(reply, head)
+                        yield self._whole(_from_node(reply, head))
                     del reply  # a large one is let go before the next is fetched
         finally:
             self._rope.expect(0, {})
             if waiting:
                 self._mailbox.forget(waiting)
+
+    def _whole(self, reply: Message) -> Message:
+        """Return an answer with the arrays that came before it; where they did not, it is an error."""
+        if reply.has_error():
+            return reply
+        about = reply.metadata
+        find = partial(self._inbox.take, self._sites[about.src_node_id], about.reply_to_message_id)
+        try:
+            return make_message(metadata=about, content=put_in(reply.content, find))
+        except ValueError as error:
+            return spoiled(reply, str(error))
 
     def _questions(self, asked: list[Message]) -> dict[str, list[str]]:
         """Return the identities that messages will have, by site."""

@@ -13,8 +13,9 @@ from flwr.serverapp import Grid
 
 from server.audit.log import open_audit
 from server.audit.trail import Append
-from server.folder.coordinator import COORDINATOR, MODELS, RUNS, load_settings
+from server.folder.coordinator import ANSWERS, COORDINATOR, MODELS, RUNS, load_settings
 from server.folder.limits import RunLimits
+from server.gateway.answer_files import Inbox
 from server.gateway.model_files import Outbox
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY
@@ -79,7 +80,7 @@ def run_setting(grid: Grid, context: Context) -> Iterator[RunSetting]:
         keys = SiteKeys(registry, folder / SUPERLINK).of
         yield RunSetting(
             folder,
-            AttentiveGrid(grid, outbox, *sites),
+            AttentiveGrid(grid, outbox, Inbox(folder / ANSWERS), *sites),
             RunFolder.open(run_path(folder / RUNS, name), job),
             context.run_id,
             bool(config["resume"]),

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from server.audit.trail import Append, AuditTrail
 from server.folder.coordinator import (
+    ANSWERS,
     COORDINATOR,
     MODELS,
     RUNS,
@@ -26,6 +27,7 @@ from server.folder.coordinator import (
     load_settings,
     renew_server_certificate,
 )
+from server.gateway.answer_files import AnswersApi
 from server.gateway.counts_api import CountsApi
 from server.gateway.enrolment_api import EnrolmentApi
 from server.gateway.gateway import Door, Gateway, Routes, listen
@@ -169,6 +171,7 @@ class Service:
         enrolment = EnrolmentApi(self.registry, self.authority)
         oidc = OidcApi(log_ins).routes() if log_ins else []
         models = ModelsApi(self.folder / MODELS)
+        answers = AnswersApi(self.folder / ANSWERS, self.bell.allowances)
         counts = CountsApi(self.folder, self.people, self.trail)
         return Routes(
             people=[*RunsApi(desk).routes(), *counts.people_routes()],
@@ -178,6 +181,7 @@ class Service:
             sites=[
                 *enrolment.site_routes(),
                 *models.site_routes(),
+                *answers.site_routes(),
                 *counts.site_routes(),
                 *self.bell.allowances.site_routes(),
             ],

@@ -33,6 +33,9 @@ ARRAY_PATH = "/v1/model"
 AWAITED_PATH = "/v1/awaited"
 """Where the gateway says whether a message still waits for its answer."""
 
+ANSWER_PATH = "/v1/answer"
+"""Where the gateway takes the arrays of large answers, in pieces."""
+
 PIECE = 8 * 2**20
 """Bytes of a piece at most: as much is lost where a line is cut."""
 
@@ -50,6 +53,23 @@ class ArrayPiece:
 
     sha256: str
     first: int
+
+
+@dataclass(frozen=True)
+class AnswerPiece:
+    """A part of an array of an answer: from byte `first` on.
+
+    Attributes:
+        question: Flower's identity of the message that is answered.
+        sha256: Of the whole array, in hexadecimal.
+        first: Number of the first byte.
+        data: The bytes.
+    """
+
+    question: str
+    sha256: str
+    first: int
+    data: memoryview
 
 
 class RefusedError(SiteError):
@@ -180,6 +200,17 @@ def fetch_piece(client: FleetHttpClient, piece: ArrayPiece) -> bytes:
             if len(content) > PIECE:
                 raise ValueError("names an array of which too much came")
     return bytes(content)
+
+
+def bring_piece(client: FleetHttpClient, piece: AnswerPiece) -> None:
+    """Bring a piece of an array, as `Connection.call` does."""
+    http, seconds = client._client, len(piece.data) / _SLOWEST
+    head = {"question": piece.question, "sha256": piece.sha256, "first": str(piece.first)}
+    url, timeout = client._base_url + ANSWER_PATH, httpx.Timeout(**http.timeout.as_dict())
+    timeout.read, timeout.write = (usual + seconds for usual in (timeout.read or 0.0, timeout.write or 0.0))
+    headers = {f"wardround-{name}": value for name, value in head.items()}
+    sent = http.post(url, content=bytes(piece.data), headers=headers, timeout=timeout, follow_redirects=False)
+    sent.raise_for_status()
 
 
 def ask_awaited(client: FleetHttpClient, message: str) -> bool:

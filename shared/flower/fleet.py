@@ -4,12 +4,13 @@ import io
 import ssl
 import threading
 from functools import partial
+from hashlib import sha256
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flwr.app import Message, RecordDict
-from flwr.app.message import remove_content_from_message
+from flwr.app.message import make_message, remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -34,6 +35,8 @@ from flwr.supercore.inflatable.inflatable_utils import (
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from shared.flower.connection import (
+    PIECE,
+    AnswerPiece,
     ArrayPiece,
     Connection,
     OnContact,
@@ -41,10 +44,11 @@ from shared.flower.connection import (
     RunOverError,
     StoppedError,
     ask_awaited,
+    bring_piece,
     fetch_piece,
 )
 from shared.flower.inline import LARGEST, array_bytes, enclose
-from shared.flower.stored import Shelf
+from shared.flower.stored import Shelf, take_out
 from shared.flower.upload import upload
 
 HEARTBEAT = 10.0
@@ -198,6 +202,8 @@ class Fleet:
         if not reply.has_content() or array_bytes(reply.content) <= LARGEST:
             self._push_enclosed(reply, seconds)
             return
+        if self._push_named(reply, seconds):
+            return
         with no_object_id_recompute():
             reply.metadata.__dict__["_message_id"] = reply.object_id
             head = remove_content_from_message(reply)
@@ -217,6 +223,26 @@ class Fleet:
                 continue
             return
         raise RunOverError
+
+    def _push_named(self, reply: Message, seconds: float) -> bool:
+        """Bring an answer whose arrays go before it, as files; says whether the coordinator takes such."""
+        bring = partial(self._bring_array, reply.metadata.reply_to_message_id)
+        try:
+            named = take_out(reply.content, bring)
+        except RefusedError as refusal:
+            if refusal.status == httpx.codes.NOT_FOUND:  # its version has no such files
+                return False
+            raise
+        self._push_enclosed(make_message(metadata=reply.metadata, content=named), seconds)
+        return True
+
+    def _bring_array(self, question: str, data: bytes) -> str:
+        digest, view = sha256(data).hexdigest(), memoryview(data)
+        # An empty piece goes first: a refusal may get lost where its connection is closed on 8 MiB.
+        for first, last in [(0, 0), *((at, at + PIECE) for at in range(0, len(data), PIECE))]:
+            piece = AnswerPiece(question, digest, first, view[first:last])
+            self._connection.call(bring_piece, piece, of_run=True)
+        return digest
 
     def _push_enclosed(self, reply: Message, seconds: float) -> None:
         """Bring an answer with its content inside."""

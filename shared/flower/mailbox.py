@@ -25,7 +25,7 @@ from flwr.superlink.grid import HttpGrid
 from shared.flower.download import download
 from shared.flower.inline import LARGEST, array_bytes, enclose
 
-__all__ = ["HttpGrid", "Mailbox"]
+__all__ = ["HttpGrid", "Mailbox", "spoiled"]
 
 
 class Mailbox:
@@ -104,12 +104,12 @@ class Mailbox:
         except httpx.HTTPError:
             raise
         except Exception as error:  # lost, or whatever Flower's parsers make of what a site sent
-            answer = _spoiled(head, f"its parts can't be had ({error})")
+            answer = spoiled(head, f"its parts can't be had ({error})")
         else:
             if isinstance(content, RecordDict):
                 answer = make_message(metadata=head.metadata, content=content)
             else:
-                answer = _spoiled(head, "it has no content")
+                answer = spoiled(head, "it has no content")
         self._confirm(tree)
         return answer
 
@@ -132,7 +132,8 @@ class Mailbox:
         return self._client.PullObject(request)
 
 
-def _spoiled(head: Message, reason: str) -> Message:
+def spoiled(head: Message, reason: str) -> Message:
+    """Return the error that stands for an answer of which there is no more than its head."""
     return make_message(metadata=head.metadata, error=Error(ErrorCode.MESSAGE_UNAVAILABLE, reason))
 
 

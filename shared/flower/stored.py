@@ -1,13 +1,15 @@
-"""Arrays that a question names by their SHA-256 instead of carrying them.
+"""Arrays that a message names by their SHA-256 instead of carrying them.
 
 Flower's SuperLink takes 40 to 60 ms of a core to pass a model of 1.5 MB on to one site, and holds it several
 times. So questions name their large arrays, and the gateway gives them to the sites from files. A site that
-has an array already, as the model that ends a round also begins the next one, need not ask for it.
+has an array already, as the model that ends a round also begins the next one, need not ask for it. A large
+answer names its arrays too: the gateway keeps them in files, so that neither it nor the SuperLink holds them.
 """
 
 import re
 from collections.abc import Callable
 from hashlib import sha256
+from mmap import mmap
 
 from flwr.app import Array, ArrayRecord, RecordDict
 
@@ -26,6 +28,9 @@ _KEPT = 2  # arrays that a site keeps: two runs may take turns
 
 Fetch = Callable[[str, int], bytes]
 """Returns an array's bytes by their SHA-256, in hexadecimal, and their number."""
+
+Find = Callable[[str, int], bytes | mmap]
+"""The same, where the bytes may be those of a file."""
 
 
 def take_out(content: RecordDict, store: Callable[[bytes], str]) -> RecordDict:
@@ -55,6 +60,37 @@ def named_bytes(content: RecordDict) -> int:
     return sum(max(1, _parsed(array.data)[1]) for array in arrays if array.stype == _NAMED)
 
 
+def put_in(content: RecordDict, find: Find) -> RecordDict:
+    """Return a content with the arrays that the given one names.
+
+    Args:
+        content: That may name arrays.
+        find: Returns one that it has checked.
+
+    Raises:
+        ValueError: A name can't be read; and what `find` raises.
+    """
+
+    def found(array: Array) -> Array:
+        if array.stype != _NAMED:
+            return array
+        whole = Array(array.dtype, array.shape, "numpy.ndarray", b"")
+        whole.data = find(*_parsed(array.data))  # of a file, too, which Flower takes here and not above
+        return whole
+
+    return _replaced(content, found)
+
+
+def check_digest(data: bytes | mmap, digest: str) -> None:
+    """Check that an array is the one that was named.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if sha256(data).hexdigest() != digest:
+        raise ValueError("names an array that came damaged")
+
+
 def without_arrays(content: RecordDict) -> RecordDict:
     """Return what of a content is not an array."""
     return RecordDict({key: record for key, record in content.items() if not isinstance(record, ArrayRecord)})
@@ -77,21 +113,13 @@ class Shelf:
         Raises:
             ValueError: A name can't be read, or what came for it is something else.
         """
+        return put_in(content, self._find)
 
-        def found(array: Array) -> Array:
-            if array.stype != _NAMED:
-                return array
-            return Array(array.dtype, array.shape, "numpy.ndarray", self._find(array.data))
-
-        return _replaced(content, found)
-
-    def _find(self, name: bytes) -> bytes:
-        digest, size = _parsed(name)
+    def _find(self, digest: str, size: int) -> bytes:
         if digest in self._kept:
             return self._kept[digest]
         data = self._fetch(digest, size)
-        if sha256(data).hexdigest() != digest:
-            raise ValueError("names an array that came damaged")
+        check_digest(data, digest)
         if size <= LARGEST_KEPT:
             self._kept[digest] = data
         return data
@@ -106,11 +134,12 @@ def _parsed(name: bytes) -> tuple[str, int]:
 
 
 def _replaced(content: RecordDict, replace: Callable[[Array], Array]) -> RecordDict:
-    return RecordDict(
-        {
-            key: ArrayRecord({name: replace(array) for name, array in record.items()})
-            if isinstance(record, ArrayRecord)
-            else record
-            for key, record in content.items()
-        }
-    )
+    whole = RecordDict()
+    for key, record in content.items():
+        if not isinstance(record, ArrayRecord):
+            whole[key] = record
+            continue
+        arrays = whole.setdefault(key, ArrayRecord())
+        for name, array in record.items():
+            arrays[name] = replace(array)  # one by one: all at once it would make other arrays of them
+    return whole

@@ -24,8 +24,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from server.audit.trail import AuditTrail
-from server.folder.coordinator import MODELS
+from server.folder.coordinator import ANSWERS, MODELS
 from server.folder.limits import Limits
+from server.gateway.answer_files import AnswersApi
 from server.gateway.gateway import Door, Gateway, Routes, listen
 from server.gateway.model_files import ModelsApi
 from server.gateway.notices import BELL, Bell, hang_bell
@@ -147,6 +148,7 @@ def routes(folder: Path, bell: Bell) -> Routes:
         sites=[
             Route("/v1/renew", renew, methods=["POST"]),
             *ModelsApi(folder / MODELS).site_routes(),
+            *AnswersApi(folder / ANSWERS, bell.allowances).site_routes(),
             *bell.allowances.site_routes(),
         ],
     )

@@ -29,9 +29,10 @@ from starlette.types import Receive, Scope, Send
 
 from server.audit.log import open_audit
 from server.audit.trail import AuditTrail
-from server.folder.coordinator import MODELS, ServerTable, found
+from server.folder.coordinator import ANSWERS, MODELS, ServerTable, found
 from server.folder.limits import Limits, PeopleLimits
 from server.gateway import people
+from server.gateway.answer_files import AnswersApi
 from server.gateway.client_certificate import Peer
 from server.gateway.enrolment_api import EnrolmentApi
 from server.gateway.gateway import listen
@@ -45,7 +46,7 @@ from server.gateway.sites import ACTIVATE, SitesApp
 from server.registry.enrolment import Registry
 from server.runs.folder import RunFolder
 from server.superlink.superlink import SuperLinkError
-from shared.flower.connection import ARRAY_PATH
+from shared.flower.connection import ANSWER_PATH, ARRAY_PATH
 from shared.pki.certificate_requests import certificate_request, renewal_statement
 from shared.pki.certificates import new_key, server_context
 from tests.jobs import make_job
@@ -89,14 +90,20 @@ class Doors:
         self.certificate = self.registry.redeem(
             self.registry.invite("st-mary"), certificate_request(self.key, "st-mary"), self.authority
         )
+        bell = Bell()
+        answers = AnswersApi(folder / ANSWERS, bell.allowances)
         self.sites = SitesApp(
             self.registry,
             Nobody(),
             httpx.AsyncClient(trust_env=False),
-            bell=Bell(),
+            bell=bell,
             trail=self.trail,
             limits=Limits(),
-            routes=[*enrolment.site_routes(), *ModelsApi(folder / MODELS).site_routes()],
+            routes=[
+                *enrolment.site_routes(),
+                *ModelsApi(folder / MODELS).site_routes(),
+                *answers.site_routes(),
+            ],
         )
 
     def close(self) -> None:
@@ -171,6 +178,10 @@ PATHS = st.one_of(
 )
 NAMES = ["accept", "content-type", "content-encoding", "range", "expect", "if-match", "x-y", "cookie"]
 LINES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
+PIECES = st.dictionaries(
+    st.sampled_from(["wardround-question", "wardround-sha256", "wardround-first"]),
+    LINES | st.sampled_from(["a" * 64, "0", "9" * 5000, "../" * 9]),
+)
 REQUESTS = st.fixed_dictionaries(
     {
         "method": st.sampled_from(["GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PRI"]),
@@ -194,11 +205,12 @@ def test_any_request_of_people(doors: Doors, request: dict[str, Any], who: int) 
 
 
 @RARE
-@given(st.sampled_from(["/v1/renew", ARRAY_PATH, "/v1/nothing"]), JUNK)
-def test_any_request_of_a_site(doors: Doors, path: str, body: bytes) -> None:
-    answer = doors.ask("POST", path, site=True, content=body)
+@given(st.sampled_from(["/v1/renew", ARRAY_PATH, ANSWER_PATH, "/v1/nothing"]), PIECES, JUNK)
+def test_any_request_of_a_site(doors: Doors, path: str, headers: dict[str, str], body: bytes) -> None:
+    answer = doors.ask("POST", path, site=True, content=body, headers=headers)
     assert 400 <= answer.status_code < 500
     is_answered(answer)
+    assert list((doors.folder / ANSWERS).iterdir()) == []
 
 
 def length(size: int) -> bytes:

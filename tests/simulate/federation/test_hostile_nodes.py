@@ -1,5 +1,6 @@
 """One hostile site of four, over a real gateway and SuperLink: what it takes, holds, sends and puts back."""
 
+import hashlib
 import json
 import shutil
 import threading
@@ -23,6 +24,7 @@ from client.work.warm_networks import Workshop
 from server.runs.events import Event
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
+from shared.flower.connection import RefusedError
 from shared.flower.fleet import Fleet
 from shared.pki.certificates import load_key
 from shared.wire.messages import VECTOR
@@ -147,7 +149,14 @@ def test_an_answer_far_larger_than_the_model_is_not_taken(federation, run):
     assert max(peak) - peak[0] < 20 * MIB
 
 
-class Withholding(Fleet):
+class OfBefore(Fleet):
+    """Brings a large answer as Flower does, as sites whose coordinator takes no files."""
+
+    def _bring_array(self, question, data) -> str:
+        raise RefusedError(404, "no such path")
+
+
+class Withholding(OfBefore):
     """Announces an answer in pieces, and brings none of them."""
 
     def _push_object(self, run_id, session, identity, content) -> None:
@@ -168,27 +177,47 @@ def test_an_answer_whose_pieces_do_not_come_holds_up_no_other(federation, run):
     assert sorted(trained) == sorted(HONEST * 2)
 
 
-class InPieces(Fleet):
-    """Brings every answer in pieces, slowly, whatever its size."""
-
-    def push(self, reply, seconds) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("shared.flower.fleet.LARGEST", 0)
-            super().push(reply, seconds)
+class InPieces(OfBefore):
+    """Brings an answer slowly."""
 
     def _push_object(self, run_id, session, identity, content) -> None:
         time.sleep(0.2)  # the coordinator looks meanwhile
         super()._push_object(run_id, session, identity, content)
 
 
-def test_an_answer_in_pieces_counts_once_it_is_whole(federation, run):
-    with LightNode(federation.folder / "delta", make_host, InPieces):
-        federation.await_online({"delta"})
-        name, events, about = run(strategy_grace=None, strategy_min_sites=3)
+class Forgetful(Fleet):
+    """Names the arrays of its answers, and brings none of them."""
+
+    def _bring_array(self, question, data) -> str:
+        return hashlib.sha256(data).hexdigest()
+
+
+def test_an_answer_in_pieces_or_files_counts_once_it_is_whole(federation, run, monkeypatch):
+    monkeypatch.setattr("shared.flower.fleet.LARGEST", 0)  # of nodes in this process: no answer is small
+    monkeypatch.setattr("shared.flower.stored.SMALLEST", 0)
+    with (
+        LightNode(federation.folder / "gamma", make_host),
+        LightNode(federation.folder / "delta", make_host, InPieces),
+    ):
+        federation.await_online({"gamma", "delta"})
+        name, events, about = run(strategy_grace=None, strategy_min_sites=4)
     assert of(events, "site_failed") == []
     assert about["late"] == {}
     rows = (federation.folder / "coordinator" / "runs" / name / "sites.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows if row.split(",")[1:3] == ["delta", "train"]] == ["1", "2"]
+    for site in ("gamma", "delta"):
+        assert [row.split(",")[0] for row in rows if row.split(",")[1:3] == [site, "train"]] == ["1", "2"]
+    assert list((federation.folder / "coordinator" / "answers").iterdir()) == []
+
+
+def test_an_answer_whose_files_do_not_come_is_none(federation, run, monkeypatch):
+    monkeypatch.setattr("shared.flower.fleet.LARGEST", 0)
+    monkeypatch.setattr("shared.flower.stored.SMALLEST", 0)
+    with LightNode(federation.folder / "delta", make_host, Forgetful):
+        federation.await_online({"delta"})
+        _, events, about = run(job_rounds=1)
+    assert about["status"] == "finished"
+    reasons = {event.data["reason"] for event in of(events, "site_failed") if event.site == "delta"}
+    assert reasons == {"names an array that has not come"}
 
 
 def test_who_lives_and_does_not_answer_holds_a_round_for_the_grace_only(federation, run):
