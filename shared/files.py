@@ -5,6 +5,7 @@ whether somebody is at work needs: its read-write lock is an SQLite file. Where 
 marker files instead, which outlive a process that was killed. So `flock` is called here, and nowhere else.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -19,6 +20,15 @@ from typing import Self
 PRIVATE, READABLE = 0o600, 0o644
 _PART = ".part"  # how the names of files end that are not yet whole
 _ATTEMPTS, _PAUSE = 5, 0.02  # seconds: who only looks has a lock for a moment
+
+
+def writing_remedy(error: OSError) -> str | None:
+    """Return what helps where a file can't be written; None where that depends on the file."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "Make room on its disk."
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "Give this user the right to write there."
+    return None
 
 
 def replace_file(path: Path, content: bytes, mode: int = PRIVATE, *, sync: bool = True) -> None:

@@ -114,6 +114,8 @@ def _key(folder: Path) -> Finding:
 
 
 def _certificate(folder: Path, config: SiteConfig | None) -> Finding:
+    if not (folder / "keys" / "site.crt").exists():
+        return Finding("failure", "certificate", "this site has not joined", "wardround client enrol")
     certificate = load_certificate(folder / "keys" / "site.crt")
     now = datetime.now(UTC)
     check_issued(certificate, load_certificate(folder / "keys" / "ca.crt"), now)

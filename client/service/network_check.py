@@ -100,7 +100,10 @@ def _unreachable(error: httpx.TransportError | OSError, address: str) -> Finding
 
 def _another_certificate(text: str, address: str) -> Finding:
     if "mismatch" in text or "not valid for" in text:
-        remedy = "Use the name or address that the coordinator's operator gave it at `server init`."
+        remedy = (
+            "Use the name or address that the coordinator's operator gave it at `server init`. Where it has "
+            "moved: `wardround client follow HOST:PORT`."
+        )
         return Finding("failure", "TLS", f"the certificate of {address} is for another name", remedy)
     if "expired" in text or "not yet valid" in text:
         detail = f"the certificate of {address} has expired, or is not valid yet"

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 from client.data.manifest.splits import KEY_BYTES, CohortKey
-from shared.files import write_new
+from shared.files import write_new, writing_remedy
 from shared.pki.certificates import CredentialError
 
 NAME = "cohort.key"
@@ -65,7 +65,8 @@ def make_secret(path: Path) -> CohortKey:
     except FileExistsError:
         pass  # made by another process meanwhile
     except OSError as error:
-        raise CredentialError(f"can't be written ({error.strerror})", where=path) from None
+        problem = f"can't be written ({error.strerror})"
+        raise CredentialError(problem, where=path, remedy=writing_remedy(error)) from None
     made = read_secret(path)
     assert made is not None  # noqa: S101 (it has just been written)
     return made

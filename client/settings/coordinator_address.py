@@ -5,7 +5,7 @@ from pathlib import Path
 
 from client.settings.site import load_site
 from shared.errors import SiteError
-from shared.files import replace_file
+from shared.files import replace_file, writing_remedy
 from shared.pki.certificates import (
     Clock,
     CredentialError,
@@ -44,7 +44,8 @@ def name_coordinator(file: Path, address: str) -> None:
     try:
         replace_file(file, changed.encode())
     except OSError as error:
-        raise SiteError(f"can't be written ({error.strerror})", where=file) from None
+        problem = f"can't be written ({error.strerror})"
+        raise SiteError(problem, where=file, remedy=writing_remedy(error)) from None
 
 
 def follow(folder: Path, address: str, clock: Clock = utc_now) -> str:

@@ -47,7 +47,7 @@ from shared.pki.certificates import (
 from shared.pki.join_string import Join
 from shared.pki.key_file import KeyFile
 from shared.wire.address import join_address
-from shared.wire.https import TIMEOUT, exchange, parse_object, pinned_authority
+from shared.wire.https import TIMEOUT, CoordinatorError, exchange, parse_object, pinned_authority
 from shared.wire.proxy import open_client
 
 
@@ -71,12 +71,18 @@ def enrol(join: Join, folder: Path, clock: Clock = utc_now, *, again: bool = Fal
     """
     _require(folder, again=again)
     authority = pinned_authority(_url(join), join.authority)
+    url, settings = _url(join), folder / "site.toml"
+    were_there = settings.exists()
     # What can fail here is done before the invitation is spent.
     request = _prepare(join, folder, again=again)
     body = {"token": join.token, "request": request.decode("ascii")}
-    url = _url(join)
-    with open_client(url, pinned_context(authority), timeout=TIMEOUT) as client:
-        answer = exchange(client, "POST", f"{url}/v1/enrol", body)
+    try:
+        with open_client(url, pinned_context(authority), timeout=TIMEOUT) as client:
+            answer = exchange(client, "POST", f"{url}/v1/enrol", body)
+    except CoordinatorError:
+        if not were_there:  # the next invitation may be for another name
+            settings.unlink(missing_ok=True)
+        raise
     _install(join, folder, [_certificate(answer), authority], clock, again=again)
 
 

@@ -22,6 +22,7 @@ from server.folder.coordinator import ANSWERS, MODELS, RUNS, FolderError, load_s
 from server.folder.new_folder import made_whole
 from server.registry.enrolment import Registry
 from server.registry.store import REGISTRY, Audit
+from shared.files import writing_remedy
 
 LEFT_OUT = {RUNS, "tls", MODELS, ANSWERS}
 OPEN_KEY = re.compile(rb"\s*-----BEGIN ([A-Z]+ )?PRIVATE KEY-----(?<!ENCRYPTED PRIVATE KEY-----)")
@@ -48,8 +49,11 @@ def backup(folder: Path, file: Path, audit: Audit, *, include_keys: bool) -> boo
             raise
     except FileExistsError:
         raise FolderError("exists already; nothing is overwritten", where=file) from None
-    except (OSError, sqlite3.Error) as error:
-        raise FolderError(f"can't be written ({error})", where=file) from None
+    except OSError as error:
+        problem = f"can't be written ({error.strerror or error})"
+        raise FolderError(problem, where=file, remedy=writing_remedy(error)) from None
+    except sqlite3.Error as error:
+        raise FolderError(f"the registry can't be copied ({error})", where=file) from None
     audit("backup-written", federation=settings.server.name)
     return folder / "ca" / "ca.key" in paths
 

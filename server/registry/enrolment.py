@@ -29,6 +29,7 @@ from shared.pki.certificates import CredentialError, check_issued, openssh, pars
 from shared.text.names import suggestion
 
 INVITATION_HOURS = 72.0
+_ASK = "Ask the coordinator's operator for a new one."
 SEEN_EVERY = 30  # seconds: how exactly `last_seen` is kept
 
 
@@ -106,12 +107,14 @@ class Registry(People):
         with self._refusals("enrolment-refused") as fields, self._change() as db:
             row = db.execute("SELECT * FROM invitation WHERE token_hash = ?", (token_hash(token),)).fetchone()
             if row is None:
-                raise RefusedError.because("unknown-token", "this invitation is not known, or was withdrawn")
+                raise RefusedError.because(
+                    "unknown-token", "this invitation is not known, or was withdrawn", _ASK
+                )
             site = fields["site"] = row["site"]
             if row["used"] is not None:
-                raise RefusedError.because("used-token", "this invitation was used already")
+                raise RefusedError.because("used-token", "this invitation was used already", _ASK)
             if row["expires"] <= self._now():
-                raise RefusedError.because("expired-invitation", "this invitation has expired")
+                raise RefusedError.because("expired-invitation", "this invitation has expired", _ASK)
             certificate = self._admit_request(db, site, request, authority, days)
         self._audit("site-enrolled", site=site, serial=_serial(certificate.serial_number))
         return certificate

@@ -133,9 +133,9 @@ class RefusedError(RegistryError):
     reason = "refused"
 
     @classmethod
-    def because(cls, reason: str, problem: str) -> Self:
+    def because(cls, reason: str, problem: str, remedy: str | None = None) -> Self:
         """Return the error with its reason."""
-        error = cls(problem)
+        error = cls(problem, remedy=remedy)
         error.reason = reason
         return error
 
@@ -306,6 +306,8 @@ def _connect(path: Path) -> sqlite3.Connection:
             db.executescript(ACCOUNTS)
     except sqlite3.Error as error:
         remedy = "Is this a folder made by `wardround server init`?"
+        if isinstance(error, sqlite3.OperationalError) and path.exists():
+            remedy = "Is there room on its disk, and may this user write in the folder?"
         raise RegistryError(f"can't be opened ({error})", where=path, remedy=remedy) from None
     if version != VERSION:
         db.close()

@@ -38,6 +38,7 @@ from shared.pki.certificates import (
     serves,
     utc_now,
 )
+from shared.text.plural import many
 
 FLOWER = "1.41."  # the version that `shared/flower/` is written for
 AUTHORITY_DAYS = 365  # before the authority's end, from which on every site should hear of it
@@ -150,7 +151,7 @@ def _registry(folder: Path) -> Finding:
         return Finding("failure", "registry", f"can't be written ({error})", remedy)
     if whole != "ok":
         return Finding("failure", "registry", f"is damaged: {whole}", "Restore a backup into a new folder.")
-    return Finding("ok", "registry", f"{sites} sites, {people} people")
+    return Finding("ok", "registry", f"{many(sites, 'site')}, {many(people, 'person', 'people')}")
 
 
 def _audit(folder: Path) -> Finding:

@@ -173,6 +173,8 @@ class SuperLink:
 
         try:
             return await asyncio.to_thread(ask)
+        except httpx.ConnectError:
+            raise SuperLinkError("Flower's SuperLink is not up now; it is being started") from None
         except httpx.HTTPError as error:
             raise SuperLinkError(
                 f"Flower's SuperLink did not do what it was asked ({error})",

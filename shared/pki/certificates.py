@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.x509.oid import NameOID
 
 from shared.errors import WardroundError
-from shared.files import PRIVATE, replace_file
+from shared.files import PRIVATE, replace_file, writing_remedy
 
 Clock = Callable[[], datetime]
 LEAST_PASSPHRASE = 14  # characters: PKCS#8 as `cryptography` writes it slows a guess down only a little
@@ -67,7 +67,8 @@ def write_file(path: Path, content: bytes, mode: int = PRIVATE) -> None:
     try:
         replace_file(path, content, mode)
     except OSError as error:
-        raise CredentialError(f"can't be written ({error.strerror})", where=path) from None
+        problem = f"can't be written ({error.strerror})"
+        raise CredentialError(problem, where=path, remedy=writing_remedy(error)) from None
 
 
 def save_key(path: Path, key: EllipticCurvePrivateKey, passphrase: bytes | None = None) -> None:
@@ -284,9 +285,13 @@ def client_context(folder: Path) -> ssl.SSLContext:
     Raises:
         CredentialError: A file is missing or can't be used.
     """
+    certificate = folder / "site.crt"
+    if not certificate.exists():
+        remedy = "Has this site joined? If not: `wardround client enrol`."
+        raise CredentialError("can't be read (it is not there)", where=certificate, remedy=remedy)
     load_key(folder / "site.key")
     context = pinned_context(load_certificate(folder / "ca.crt"))
-    _load_pair(context, folder / "site.crt", folder / "site.key")
+    _load_pair(context, certificate, folder / "site.key")
     return context
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or as they were, and locks that end with who has them."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -8,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from shared.files import Lock, append, is_locked, remove_unfinished, replace_file, write_new
+from shared.files import (
+    Lock,
+    append,
+    is_locked,
+    remove_unfinished,
+    replace_file,
+    write_new,
+    writing_remedy,
+)
 
 
 def mode(path: Path) -> int:
@@ -104,3 +113,15 @@ def test_a_lock_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     process.kill()
     process.join()
     assert not is_locked(tmp_path / "lock")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Make room on its disk."),
+        (errno.EACCES, "Give this user the right to write there."),
+        (errno.ENOENT, None),
+    ],
+)
+def test_what_can_t_be_written_has_a_remedy_that_helps(number: int, remedy: str | None) -> None:
+    assert writing_remedy(OSError(number, os.strerror(number))) == remedy

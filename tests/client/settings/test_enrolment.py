@@ -168,14 +168,19 @@ def test_a_site_does_not_join_twice(coordinator: Coordinator, tmp_path: Path) ->
 def test_a_token_that_was_used_is_refused(coordinator: Coordinator, tmp_path: Path) -> None:
     join = coordinator.invite()
     enrol(join, tmp_path / "first")
-    with pytest.raises(CoordinatorError, match="refused: this invitation was used already"):
+    with pytest.raises(CoordinatorError, match=r"refused: this invitation was used already\n  Ask the"):
         enrol(join, tmp_path / "second")
     assert not (tmp_path / "second" / "keys" / "site.crt").exists()
     assert coordinator.log[-1][0] == "enrolment-refused"
     assert coordinator.log[-1][1]["reason"] == "used-token"
-    # The same folder serves for the next invitation.
-    coordinator.registry.revoke("st-mary")
-    enrol(coordinator.invite(), tmp_path / "second")
+    # The same folder serves for the next invitation, for another name too.
+    enrol(coordinator.invite("st-paul"), tmp_path / "second")
+    assert load_site(tmp_path / "second" / "site.toml").name == "st-paul"
+
+
+def test_a_site_that_has_not_joined_is_told_to(tmp_path: Path) -> None:
+    with pytest.raises(CredentialError, match=r"site\.crt: can't be read.*\n  Has this site joined"):
+        client_context(tmp_path / "keys")
 
 
 def test_a_site_toml_that_is_there_is_kept(coordinator: Coordinator, tmp_path: Path) -> None:
