@@ -120,6 +120,7 @@ def test_of_a_large_model_it_is_said_what_memory_it_needs(tmp_path: Path, quicks
     large = wardround("job", "check", job)
     assert "memory" not in small.stdout
     assert re.search(r"memory +a model of \d\.\d GB: about \d\.\d GB at each site", large.stdout)
+    assert "GB of its disk for each site" in " ".join(large.stdout.split())
 
 
 def test_every_problem_is_named_once_with_its_place(tmp_path: Path, quickstart: Path) -> None:

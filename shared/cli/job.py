@@ -83,7 +83,8 @@ def _memory(job: "JobSpec", size: float) -> str:
     private = " and the gradients of single samples" if job.privacy.mechanism == "dp-sgd" else ""
     return (
         f"a model of {size:.1f} GB: about {(4.5 + moments) * size + 0.5:.1f} GB at each site beside images"
-        f"{private}, {5 * size + 0.7:.1f} GB at the coordinator and {1.5 * size:.1f} GB more for each site"
+        f"{private}, {3 * size + 0.7:.1f} to {5 * size + 0.7:.1f} GB at the coordinator, and {size:.1f} GB "
+        "of its disk for each site"
     )
 
 
