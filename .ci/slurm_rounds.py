@@ -138,7 +138,8 @@ def lost_node(runs: Coordinator, work: Path) -> None:
         subprocess.run([*change, "state=down"], check=True)
         for _ in range(60):  # its job must have gone first
             time.sleep(1.0)
-            if subprocess.run([*change, "state=resume"], check=False, capture_output=True).returncode == 0:
+            resumed = subprocess.run([*change, "state=resume"], check=False, capture_output=True)
+            if resumed.returncode == 0 or not is_down():  # it may have come back by itself: ReturnToService=2
                 return
         raise RuntimeError("the node does not come back")
 
@@ -190,6 +191,12 @@ def once_taken(work: Path, do: Callable[[], None]) -> Callable[[], None]:
         raise AssertionError("no call was taken")
 
     return wait_and_do
+
+
+def is_down() -> bool:
+    """Say whether the node is down or still being cleared."""
+    said = subprocess.run(["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True, check=True)
+    return any(state in said.stdout for state in ("down", "completing", "drain"))
 
 
 def jobs() -> list[str]:
