@@ -23,15 +23,18 @@ _SHOWN = 24  # digits of a digest, some more than a decision takes
 def jobs(folder: Folder = HERE, json: Json = False) -> None:
     """List the jobs that have arrived, with what was decided about each."""
     from client.guard.job_book import JobBook
+    from client.guard.waiting_jobs import in_words
+    from client.settings.site import load_site
     from shared.cli.table import table_lines
 
+    policy = load_site(folder / "site.toml").policy
     found = JobBook(folder / "state.sqlite").jobs()
     rows = [
         (
             job.digest[:_SHOWN],
             job.name,
             job.researcher or "-",
-            job.decision,
+            in_words(job, policy),
             job.decided_by or "-",
             job.rounds,
             job.first_seen[:16].replace("T", " "),

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from client.guard.job_book import JobBook, SeenJob
+from client.settings.policy import PolicyTable
 from client.settings.site import load_site
 
 HERE = Path()
@@ -19,6 +20,12 @@ def waiting_jobs(folder: Path) -> list[SeenJob]:
     if not book.exists() or load_site(folder / "site.toml").policy.approval != "manual":
         return []
     return [job for job in JobBook(book).jobs() if job.decision == "waiting"]
+
+
+def in_words(job: SeenJob, policy: PolicyTable) -> str:
+    """Return what was decided about a job; one that nobody has to decide on does not wait."""
+    undecided = job.decision == "waiting" and policy.approval == "automatic"
+    return "automatic" if undecided else job.decision
 
 
 def how_to_approve(digest: str, folder: Path) -> str:

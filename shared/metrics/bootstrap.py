@@ -120,8 +120,13 @@ class Bootstrap:
         deviates: Numbers = factor * t.ppf(levels, self.patients - 1)
         return deviates
 
-    def _without_spread(self, value: float, levels: Numbers) -> Numbers:
-        """Return the same of what no draw changes: perfection may hide a few errors ('rule of three')."""
+    def _without_spread(self, value: float, levels: Numbers) -> Numbers | None:
+        """Return the same of what no draw changes: perfection may hide a few errors ('rule of three').
+
+        A share of 0 may hide a few successes, and how many is not known of a figure in any unit: None.
+        """
+        if value == 0:
+            return None
         if value != 1:
             return np.full(len(levels), value)
         return np.where(levels < 1 / 2, levels ** (1 / self.patients), 1.0)

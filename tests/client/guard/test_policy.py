@@ -419,6 +419,13 @@ def test_a_policy_with_a_mistake_is_explained(tmp_path: Path, policy: str, messa
 # The command line
 
 
+def test_a_job_that_nobody_has_to_approve_does_not_wait(folder: Path) -> None:
+    Hospital(folder, 'approval = "automatic"\n').describe(job_of(), "jane")
+    said = wardround("client", "jobs", "--dir", str(folder)).stdout
+    assert "automatic" in said
+    assert "waiting" not in said
+
+
 def test_hospital_it_decides_and_proves_on_the_command_line(folder: Path) -> None:
     hospital = Hospital(folder, "")
     assert "No job" in wardround("client", "jobs", "--dir", str(folder)).stdout

@@ -81,3 +81,10 @@ def test_a_mean_of_many_images_of_a_patient_knows_that_they_are_one():
     assert tenfold == pytest.approx(in_years)  # as many patients, with more images each
     assert own.interval_of_mean(1.0, np.stack([once, once], axis=1)) is None  # no draw changes it
     assert own.interval_of_mean(0.0, np.stack([0 * once, once], axis=1)) is None
+
+
+def test_a_share_that_no_draw_moves_from_zero_has_no_interval_of_no_width():
+    own = Bootstrap(11, 200, 1)
+    assert own.interval(means(own, np.zeros(11))) is None
+    low, high = own.interval(means(own, np.ones(11)))
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 11)), 1.0)
