@@ -47,8 +47,8 @@ _OFFERED: dict[str, tuple[type, set[str]]] = {
     "gate": (
         Gate,
         {
-            *("admit", "take", "take_statistics", "count", "reserve", "sent", "signed", "unmasked"),
-            *("refused", "refused_look", "failed"),
+            *("admit", "take", "take_statistics", "take_reading", "count", "reserve", "sent", "signed"),
+            *("unmasked", "refused", "refused_look", "failed"),
         },
     ),
     "cohort": (CohortBook, {"fixed", "fix", "told", "tell"}),
