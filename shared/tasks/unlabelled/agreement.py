@@ -21,6 +21,7 @@ from shared.tasks.unlabelled.views import views
 VIEWS = "view_seeds"
 """Field of a batch: (B,) int64, the seed of the view that the network sees of each image."""
 
+_SEEN = 0.5  # probability of a structure in a pixel
 _SMOOTH = 1.0  # pixels: of an image with hardly any structure the overlap says nothing
 
 
@@ -108,10 +109,12 @@ class Agreement:
 
 
 def _overlap(shares: Tensor, said: Tensor) -> Tensor:
-    """One minus the soft Dice of each image (B,), over all structures together; 0 where neither has any.
+    """One minus the soft Dice of each image (B,), over all structures together.
 
-    Without it the background, nearly all of most images, would be all that is agreed on.
+    Without it the background, nearly all of most images, would be all that is agreed on. It is 0 where the
+    teacher sees no structure in any pixel: a teacher that has learnt little sees none in most images, and
+    the overlap with nothing is steep, so that the network would soon see none anywhere.
     """
     own, other = shares[:, 1:].flatten(1), said[:, 1:].flatten(1)
     both, either = (own * other).sum(dim=1), own.square().sum(dim=1) + other.square().sum(dim=1)
-    return 1 - (2 * both + _SMOOTH) / (either + _SMOOTH)
+    return (1 - (2 * both + _SMOOTH) / (either + _SMOOTH)) * (other.amax(dim=1) >= _SEEN)

@@ -84,6 +84,21 @@ def test_who_is_not_sure_teaches_nothing() -> None:
     assert (found[[0, 3]] > 0).all()
 
 
+@pytest.mark.parametrize("method", ["fixmatch", "mean-teacher"])
+def test_a_teacher_who_sees_no_structure_is_agreed_with_pixel_by_pixel_alone(method: str) -> None:
+    """The overlap with nothing is so steep that networks came to see nothing in any image."""
+    images = -2 - torch.rand(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    batch = Batch({"image": images, "mask": torch.full((1, SIDE, SIDE), UNKNOWN_PIXEL)}, ["a"], keys="a")
+    found, network, teacher = losses(task_of("segmentation", method=method, ramp_rounds=0), batch)
+    logits, said = (
+        network(changed(images[0], batch.seeds(3)[0], erase=False)[None]),
+        teacher(images).softmax(1),
+    )
+    squares = (logits.softmax(1) - said).square().sum(1).mean()
+    entropy = functional.cross_entropy(logits, torch.zeros(1, SIDE, SIDE, dtype=torch.long))
+    torch.testing.assert_close(found[0], entropy if method == "fixmatch" else squares)
+
+
 def test_a_mean_teacher_is_agreed_with_by_everybody_more_and_more() -> None:
     batch, task = batch_of("classification"), task_of("classification", method="mean-teacher", weight=2.0)
     late, network, teacher = losses(task, batch, rounds=5.0)
