@@ -163,16 +163,28 @@ class Withholding(OfBefore):
         pass
 
 
-def test_an_answer_whose_pieces_do_not_come_holds_up_no_other(federation, run):
+class Forgetful(Fleet):
+    """Names the arrays of its answers, and brings none of them."""
+
+    def _bring_array(self, question, data) -> str:
+        return hashlib.sha256(data).hexdigest()
+
+
+def test_an_answer_whose_pieces_or_files_do_not_come_holds_up_no_other(federation, run):
     def large(payload, arrays):
         arrays[f"arrays/{VECTOR}"] = np.random.default_rng(0).random(8 * MIB // 4, np.float32)
         return payload, arrays
 
-    with LightNode(federation.folder / "delta", hostile("train", large), Withholding):
-        federation.await_online({"delta"})
+    with (
+        LightNode(federation.folder / "gamma", hostile("train", large), Forgetful),
+        LightNode(federation.folder / "delta", hostile("train", large), Withholding),
+    ):
+        federation.await_online({"gamma", "delta"})
         _, events, about = run(strategy_round_timeout=600.0)
     assert about["status"] == "finished"
     assert about["late"] == {"delta": 2}
+    reasons = [event.data["reason"] for event in of(events, "site_failed") if event.site == "gamma"]
+    assert reasons == ["names an array that has not come"] * 2
     trained = [event.site for event in of(events, "site_done") if event.phase == "train"]
     assert sorted(trained) == sorted(HONEST * 2)
 
@@ -183,13 +195,6 @@ class InPieces(OfBefore):
     def _push_object(self, run_id, session, identity, content) -> None:
         time.sleep(0.2)  # the coordinator looks meanwhile
         super()._push_object(run_id, session, identity, content)
-
-
-class Forgetful(Fleet):
-    """Names the arrays of its answers, and brings none of them."""
-
-    def _bring_array(self, question, data) -> str:
-        return hashlib.sha256(data).hexdigest()
 
 
 def test_an_answer_in_pieces_or_files_counts_once_it_is_whole(federation, run, monkeypatch):
@@ -207,17 +212,6 @@ def test_an_answer_in_pieces_or_files_counts_once_it_is_whole(federation, run, m
     for site in ("gamma", "delta"):
         assert [row.split(",")[0] for row in rows if row.split(",")[1:3] == [site, "train"]] == ["1", "2"]
     assert list((federation.folder / "coordinator" / "answers").iterdir()) == []
-
-
-def test_an_answer_whose_files_do_not_come_is_none(federation, run, monkeypatch):
-    monkeypatch.setattr("shared.flower.fleet.LARGEST", 0)
-    monkeypatch.setattr("shared.flower.stored.SMALLEST", 0)
-    with LightNode(federation.folder / "delta", make_host, Forgetful):
-        federation.await_online({"delta"})
-        _, events, about = run(job_rounds=1)
-    assert about["status"] == "finished"
-    reasons = {event.data["reason"] for event in of(events, "site_failed") if event.site == "delta"}
-    assert reasons == {"names an array that has not come"}
 
 
 def test_who_lives_and_does_not_answer_holds_a_round_for_the_grace_only(federation, run):
