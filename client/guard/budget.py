@@ -8,7 +8,6 @@ from client.guard.cohort import Cohort
 from client.guard.ledger import EVENT, Ledger
 from client.guard.ledger_entry import LedgerEntry
 from client.guard.release import Release
-from client.guard.site_cohort import SiteCohort
 from client.settings.policy import Cap, PolicyError
 from client.settings.site import SiteConfig
 from shared.audit.verify import entries, verify
@@ -106,6 +105,8 @@ def forecast(ledger: Ledger, cohort: Cohort | None, config: SiteConfig, job: Job
         JobError: The job does not train privately.
         WardroundError: The policy refuses it, or its data or the ledger can't be used.
     """
+    from client.guard.site_cohort import SiteCohort  # noqa: PLC0415  (with PyTorch and readers of images)
+
     config.admit(job)
     if job.privacy.mechanism != "dp-sgd":
         raise JobError("asks for no differential privacy: the ledger does not count it", where=job.job.name)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from client.guard.cohort import Cohort
-from client.guard.site_cohort import SiteCohort
 from client.guard.update_plan import with_targets
 from client.settings.site import SiteConfig
 from shared.errors import WardroundError
 from shared.job.schema import JobSpec
+from shared.loading import loading
 
 _ROUNDS = 50  # looked at: the others take as many images, in another order
 
@@ -20,6 +20,9 @@ def patients_behind(folder: Path, config: SiteConfig, job: JobSpec) -> str:
         config: The site's.
         job: That waits; no image is read for it.
     """
+    with loading():  # with PyTorch and readers of images
+        from client.guard.site_cohort import SiteCohort  # noqa: PLC0415
+
     try:
         own = SiteCohort(config, Cohort.rehearsed(folder))
         data = own.for_training(job, own.load(job))

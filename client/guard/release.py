@@ -8,17 +8,19 @@ is public, and the site says no more than whether it takes part.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from client.data.samples.site_data import SiteData
 from client.guard.bounds import Bounds
 from client.settings.policy import PolicyTable, rounded
 from shared.job.schema import JobSpec
 from shared.metrics.patient_values import PatientValues
 from shared.metrics.visibility import KEPT
-from shared.wire.messages import Description
+
+if TYPE_CHECKING:  # the hospital's page asks for the rules alone
+    from client.data.samples.site_data import SiteData
+    from shared.wire.messages import Description
 
 _DIGITS = 2  # of a count of voxels that leave: one patient of ten is less than the third
 
@@ -68,11 +70,13 @@ class Release:
         """Return a count as anybody else may know it; of a group that is large enough."""
         return rounded(number, self.step)
 
-    def description(self, site: str, patients: dict[str, int], examples: dict[str, int]) -> Description:
+    def description(self, site: str, patients: dict[str, int], examples: dict[str, int]) -> "Description":
         """Return what the site says of its data.
 
         Where counts stay, it says only in what it takes part: `KEPT` patients and images, or none.
         """
+        from shared.wire.messages import Description  # noqa: PLC0415  (with Flower)
+
         if not self.counts:
             kept = dict.fromkeys(self._sides(patients), KEPT)
             return Description(site, kept, dict(kept))
@@ -90,7 +94,7 @@ class Release:
         judges = [split for split in ("val", "test") if self.has_group(patients.get(split, 0))]
         return judges if self.summed_scores else []
 
-    def class_counts(self, data: SiteData, bounds: Bounds) -> tuple[int, ...]:
+    def class_counts(self, data: "SiteData", bounds: Bounds) -> tuple[int, ...]:
         """Return about how many training images, or voxels, each class has; images are read for voxels alone.
 
         A class that fewer than `min_group` patients have counts as none. A patient may have more of a class
@@ -127,7 +131,7 @@ class Release:
         )  # no more than all images that it tells of
         return max(round(bounds.column("class", each, 0, largest)), have)  # who has a class has one of it
 
-    def units(self, data: SiteData, job: JobSpec) -> int:
+    def units(self, data: "SiteData", job: JobSpec) -> int:
         """Return the number of units (patients, or images) by which private training is planned."""
         counts = data.patients if job.privacy.unit == "patient" else data.examples
         return self.count(counts["train"]) if counts["train"] else 0

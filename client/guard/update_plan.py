@@ -6,16 +6,19 @@ the job says, and it may be nothing.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from client.settings.policy import PolicyError, PolicyTable
-from client.training.sample_order import SampleOrder
 from shared.job.schema import JobSpec
 from shared.privacy.accounting import Steps
 from shared.text.plural import many
 
+if TYPE_CHECKING:
+    from client.training.sample_order import SampleOrder
+
 
 def patients_in_round(
-    order: SampleOrder, patients: Sequence[str], have_targets: Sequence[bool], round_: int
+    order: "SampleOrder", patients: Sequence[str], have_targets: Sequence[bool], round_: int
 ) -> int:
     """Return how many patients' images, of those with a target, a round's steps take.
 

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import psutil
 
-from client.data.check.dataset_check import check_dataset
-from client.data.check.expected import Expected
-from client.data.kinds.image_columns import image_columns
 from client.data.manifest.splits import CohortKey, Split
 from client.guard.cohort import Cohort
 from client.service.clusters import cluster_of
@@ -147,6 +144,10 @@ def _data(folder: Path, name: str, dataset: DatasetTable) -> Finding:
     split = Split(CohortKey.drawn(0), dataset.split)
     if cohort is not None:
         split = cohort.split(name, dataset.split, dataset.collection)
+    from client.data.check.dataset_check import check_dataset  # noqa: PLC0415  (with readers of images)
+    from client.data.check.expected import Expected  # noqa: PLC0415
+    from client.data.kinds.image_columns import image_columns  # noqa: PLC0415
+
     expected = Expected(images=image_columns(dataset.manifest))
     report = check_dataset(dataset.manifest, expected, split=split, site=dataset.site)
     of_site = f" of site '{dataset.site}'" if dataset.site else ""

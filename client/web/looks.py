@@ -8,20 +8,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from client.data.check.dataset_check import Report, check_dataset
-from client.data.check.expected import Expected
 from client.data.check.problems import shown_by_kind
-from client.data.kinds.image_columns import image_columns
-from client.data.look import Look, contact_picture
 from client.data.manifest.rows import SPLITS
 from client.data.manifest.splits import CohortKey, Split
 from client.guard.cohort import Cohort
 from client.settings.site import DatasetTable
 from shared.errors import DataError, WardroundError
+from shared.loading import loading
 from shared.text.plural import many
 from shared.web.tables import Table
+
+if TYPE_CHECKING:
+    from client.data.check.dataset_check import Report
 
 IMAGES = 8  # of each site, on the contact sheet
 Item = TypeVar("Item")
@@ -36,7 +36,7 @@ class Seen:
         moment: When it was looked at: UTC, ISO 8601.
     """
 
-    report: Report
+    report: "Report"
     picture: bytes | None
     moment: str
 
@@ -143,6 +143,12 @@ class Looks:
 
 
 def _seen(folder: Path, name: str, dataset: DatasetTable, progress: Progress) -> Seen:
+    with loading():  # PyTorch and readers of images, 500 MB
+        from client.data.check.dataset_check import check_dataset  # noqa: PLC0415
+        from client.data.check.expected import Expected  # noqa: PLC0415
+        from client.data.kinds.image_columns import image_columns  # noqa: PLC0415
+        from client.data.look import Look, contact_picture  # noqa: PLC0415
+
     cohort = Cohort.rehearsed(folder)
     split = Split(CohortKey.drawn(0), dataset.split)
     if cohort is not None:

@@ -56,3 +56,10 @@ def test_the_link_is_printed_once_and_never_logged(hospital: Hospital, end: sign
     assert token not in rest + complaints
     assert not complaints
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_a_page_that_only_waits_for_jobs_loads_no_network_library() -> None:
+    """It is open all day: PyTorch and the readers of images, 500 MB, come with the first job looked at."""
+    script = "import sys, client.web.serve; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(ended.stdout.split()) & {"torch", "monai", "scipy", "nibabel", "pydicom"}
