@@ -71,6 +71,15 @@ def _unlike(names: Sequence[str], runs: Sequence[RunFacts]) -> Iterator[str]:
         if len(set(own)) > 1:
             which = "; ".join(f"{name}: {one}" for name, one in zip(names, own, strict=True))
             yield f"the runs are of different {what}: figures of one name are not of the same thing ({which})"
+            return
+    trained = [run.about["sites"].keys() - (run.about.get("only_judging") or {}).keys() for run in runs]
+    every = set[str]().union(*trained)
+    if lacking := [
+        f"{name}: without {', '.join(sorted(every - own))}"
+        for name, own in zip(names, trained, strict=True)
+        if every - own
+    ]:
+        yield f"other hospitals trained in the runs, which no job says ({'; '.join(lacking)})"
 
 
 def _how_they_differ(names: Sequence[str], runs: Sequence[RunFacts]) -> Iterator[Section]:

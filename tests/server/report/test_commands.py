@@ -67,6 +67,17 @@ def test_two_runs_stand_side_by_side(folder: Path) -> None:
     assert "…" not in ended.stdout
 
 
+def test_runs_that_other_hospitals_trained_are_not_alike(tmp_path: Path) -> None:
+    job, sites = make_job(job_rounds=1), ["alpha", "beta"]
+    first = write_run(tmp_path, job, sites, 1)
+    second = write_run(tmp_path, job, sites, 1, "run-2", only_judging={"beta": "held out"})
+    assert "warning  other hospitals trained in the runs" in (
+        said := wardround("compare", first, second).stdout
+    )
+    assert "(run-2: without beta)" in said
+    assert "other hospitals" not in wardround("compare", first, first).stdout
+
+
 def test_figures_of_two_tasks_are_not_compared(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / name, make_job(task_name=name, job_rounds=1), ["alpha"], 1)
