@@ -23,6 +23,7 @@ from simulate.series.folds import carry_out_fold, is_over
 from simulate.series.plan import folds_of, in_folds, members_of, variants_of
 from simulate.session.hospitals import Setup
 from simulate.session.session import Hospitals, carry_out, open_hospitals, settle
+from simulate.session.setup import only_testing
 
 
 def begin(
@@ -63,7 +64,8 @@ def begin(
         )
         setup = setup.model_copy(update={"split_seed": job.job.seed})
         sites = [site.name for site in setup.sites]
-        variants = variants_of(kind, job, sites, hospitals.held_out)
+        idle = only_testing(job, setup.sites, setup.cohorts())
+        variants = variants_of(kind, job, sites, list(dict.fromkeys([*hospitals.held_out, *idle])))
         series = Series(
             kind=kind,
             job=job.model_dump(mode="json"),

@@ -143,6 +143,15 @@ def check_sites(
     return [*report.warnings, *few_choose(job, choose)]
 
 
+def only_testing(
+    job: JobSpec, sites: Sequence[SiteConfig], cohorts: Mapping[str, Cohort | None]
+) -> list[str]:
+    """Return the names of the hospitals that have test patients alone; arguments as `check_sites` has."""
+    manifests = ManifestsAtHand()
+    loaded = ((site.name, SiteCohort(site, cohorts.get(site.name), manifests).load(job)) for site in sites)
+    return [name for name, data in loaded if not data.patients["train"] and not data.patients["val"]]
+
+
 def _part(job: JobSpec, site: SiteConfig, cohort: Cohort | None) -> Part:
     dataset = site.dataset(job.job.dataset)
     split = Split(CohortKey.drawn(job.job.seed), dataset.split)

@@ -13,9 +13,11 @@ from server.runs.folder import RunFolder
 from shared.run_folder import PATIENTS, REHEARSAL
 from shared.series import Series
 from shared.web.tables import Table
+from simulate.series.run import begin
+from simulate.session.session import Hospitals
 from tests.cli import wardround
 from tests.conftest import write_dataset
-from tests.jobs import job_text
+from tests.jobs import job_text, make_job
 
 SITES = ("alpha", "beta", "gamma")
 
@@ -154,6 +156,21 @@ def test_a_hospital_that_is_left_out_only_tests(place: Path):
     every = about(folder / "all-seed-5")["test"]["sites"]["beta"]["accuracy"]
     assert table.rows[1][1].value == pytest.approx(every)
     assert table.rows[1][2].value == pytest.approx(without["test"]["sites"]["beta"]["accuracy"])
+
+
+def test_a_hospital_that_has_test_patients_alone_is_never_one_of_those_that_train(tmp_path: Path):
+    """Without one of the other two a single hospital trains, and the job asks for as many."""
+    manifest = write_dataset(tmp_path / "data", sites=SITES, patients=6)
+    lines = manifest.read_text().splitlines()
+    manifest.write_text(
+        "\n".join(line.rsplit(",", 1)[0] + ",test" if line.startswith("gamma") else line for line in lines)
+    )
+    job = make_job(job_rounds=1, strategy_min_sites=2)
+    data, kind = Hospitals(data=tmp_path / "data"), "leave-one-site-out"
+    folder, _ = begin(job, data, tmp_path / "runs", "cpu", kind=kind, seeds=1, baselines=False)
+    series = Series.read(folder)
+    assert [one.name for one in series.variants] == ["all", "without-alpha", "without-beta"]
+    assert [series.job_of(member).strategy.min_sites for member in series.members] == [2, 1, 1]
 
 
 def test_learning_curves_have_a_row_for_each_number(place: Path):
