@@ -33,12 +33,12 @@ def check_request(job: JobSpec, phase: str, round_: int, split: str, site: str) 
     if not 1 <= round_ <= job.job.rounds:
         problem = f"job.rounds: the job has rounds 1 to {job.job.rounds}, and round {round_} is asked for"
         raise PolicyError(problem, where=site)
+    if split == "test" and not job.evaluation.test:
+        raise PolicyError("evaluation.test: the job leaves the test patients alone", where=site)
     if phase != "evaluate":
         return
     if split not in SPLITS:
         raise PolicyError("job.split: asks for a split that no job evaluates on", where=site)
-    if split == "test" and not job.evaluation.test:
-        raise PolicyError("evaluation.test: the job leaves the test patients alone", where=site)
     if not job.evaluates(round_):
         raise PolicyError(f"job.rounds: the job does not evaluate after round {round_}", where=site)
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from client.guard.gate import Visit
 from client.guard.ledger import LEDGER, Ledger
+from client.guard.request_rules import check_request
 from client.guard.served_requests import MOST_DESCRIPTIONS, Asked, Carried, Served
+from client.settings.policy import PolicyError
 from shared.audit.log import AuditLog
 from shared.audit.verify import entries
 from shared.errors import SiteError
@@ -47,6 +49,10 @@ def test_a_job_that_leaves_the_test_closed_is_told_nothing_of_its_patients(make_
     site, job = make_site(), job_of(evaluation_test=False)
     assert site.evaluate(job, split="val") == ""
     assert "evaluation.test: the job leaves the test patients alone" in site.evaluate(job, split="test")
+    for phase in ("secagg-keys", "secagg-shares"):  # nor behind masks
+        check_request(job, phase, 1, "val", "north")
+        with pytest.raises(PolicyError, match="leaves the test patients alone"):
+            check_request(job, phase, 1, "test", "north")
 
 
 @pytest.mark.parametrize("restarts", [False, True])
