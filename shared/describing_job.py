@@ -23,6 +23,7 @@ def describing_tables(job: JobSpec, name: str | None = None) -> dict[str, Any]:
     tables = json.loads(job.canonical())
     tables["job"] |= {"name": name or job.job.name, "rounds": 0, "describes": True}
     tables["evaluation"] |= dict.fromkeys((*OF_ROUNDS, "groups"))
+    tables["evaluation"].pop("test", None)  # of the rounds that there are not
     kept = ("min_sites", "min_patients", "wait", "round_timeout", "grace")
     tables["strategy"] = {"name": "fedavg", **{key: tables["strategy"].get(key) for key in kept}}
     tables["privacy"] = {"secure_aggregation": job.privacy.secure_aggregation}

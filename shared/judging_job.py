@@ -55,6 +55,7 @@ def judging_job(run: FinishedRun, name: str, which: Which, dataset: str | None =
     tables = json.loads(run.job.canonical())
     tables["job"] |= {"name": name, "dataset": dataset or run.job.job.dataset, "rounds": 0}
     tables["evaluation"] |= dict.fromkeys(OF_ROUNDS)
+    tables["evaluation"].pop("test", None)  # of the rounds that there are not
     tables["strategy"] = {"name": "fedavg", "min_sites": run.job.strategy.min_sites}
     tables["privacy"] = {"secure_aggregation": run.job.privacy.secure_aggregation}
     tables.pop("update", None)

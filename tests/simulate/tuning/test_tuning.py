@@ -10,13 +10,14 @@ from rich.console import Console
 
 from server.runs.control import RunDetails, RunRow
 from server.runs.events import Event
+from shared.describing_job import describing_job
 from shared.errors import RunError
 from shared.job.schema import JobSpec, load_job
 from shared.run_folder import RunRecord
 from simulate.session.session import Hospitals, execute, start
 from simulate.tuning.folder import Tuning
 from simulate.tuning.search import RUNS, Search
-from simulate.tuning.space import read_space
+from simulate.tuning.space import read_space, without_test
 from simulate.tuning.trials import Place, Submitted
 from tests.jobs import job_text, make_job
 
@@ -198,3 +199,8 @@ def test_a_run_of_a_trial_that_fails_at_the_hospitals_ends_the_tuning_and_says_w
     coordinator.runs[name] = coordinator.runs[name][:1]
     with pytest.raises(RunError, match="is finished after round 2"):
         Submitted(coordinator, None, print).follow(name, lambda _: None)
+
+
+def test_the_data_of_a_job_that_leaves_the_test_closed_can_be_described() -> None:
+    closed = without_test(make_job(job_rounds=2))
+    assert describing_job(closed).job.describes
