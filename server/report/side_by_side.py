@@ -72,7 +72,9 @@ def _unlike(names: Sequence[str], runs: Sequence[RunFacts]) -> Iterator[str]:
             which = "; ".join(f"{name}: {one}" for name, one in zip(names, own, strict=True))
             yield f"the runs are of different {what}: figures of one name are not of the same thing ({which})"
             return
-    trained = [run.about["sites"].keys() - (run.about.get("only_judging") or {}).keys() for run in runs]
+    trained = [
+        (run.about.get("sites") or {}).keys() - (run.about.get("only_judging") or {}).keys() for run in runs
+    ]
     every = set[str]().union(*trained)
     if lacking := [
         f"{name}: without {', '.join(sorted(every - own))}"
