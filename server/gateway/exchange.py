@@ -109,7 +109,7 @@ class Exchange:
                 yield chunk
 
     async def answer(self, response: httpx.Response) -> None:
-        """Pass an answer on as it comes.
+        """Pass an answer on, as it comes where it is not there yet.
 
         Raises:
             Disconnected: The peer takes it too slowly.
@@ -118,7 +118,7 @@ class Exchange:
         await self._start(response.status_code, [item for item in headers if item[0] not in NOT_RETURNED])
         pace = Pace(self._limits)
         try:
-            async for chunk in response.aiter_raw():
+            async for chunk in _chunks(response):
                 async with pace.wait():
                     await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
                 pace.passed(len(chunk))
@@ -146,3 +146,11 @@ class Exchange:
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._answered = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    if response.is_closed:
+        yield response.content
+        return
+    async for chunk in response.aiter_raw():
+        yield chunk

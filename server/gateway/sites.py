@@ -5,8 +5,10 @@ node key with which Flower signs it is the certificate's. Bodies stream through 
 site brings is counted, and bounded by what was asked of it.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
@@ -22,9 +24,11 @@ from server.folder.limits import Limits
 from server.gateway.client_certificate import Peer
 from server.gateway.exchange import Disconnected, Exchange, Refusal
 from server.gateway.expected_answers import Charge
+from server.gateway.handed_out import HandedOut
 from server.gateway.notices import Bell
 from server.gateway.request_limits import Bounded
 from server.superlink.superlink import SuperLinkError
+from shared.flower.connection import MARK
 from shared.pki.certificates import openssh
 from shared.wire.protocol import Speaks
 
@@ -53,6 +57,7 @@ FLEET_PATHS = frozenset(
         b"/v1/fleet/send-node-heartbeat",
     }
 )
+_MARK = MARK.encode()
 NODE_KEY = b"flwr-public-key"
 PASSED_ON = frozenset(
     {
@@ -69,6 +74,9 @@ PASSED_ON = frozenset(
 )
 NOT_PACKED = (b"accept-encoding", b"identity")  # packing costs time on loopback, and models hardly shrink
 UPSTREAM_TIMES = httpx.Timeout(connect=5.0, read=60.0, write=60.0, pool=30.0)
+# A SuperLink that takes longer hands the message out all the same; one that hangs is replaced.
+_PULL_TIMES = httpx.Timeout(connect=5.0, read=None, write=60.0, pool=30.0)
+_LONGEST_PULL = 60.0  # seconds for which a site is kept waiting; then it asks again
 
 
 class Site(Protocol):
@@ -145,6 +153,7 @@ class SitesApp:
         self._upstream = upstream
         self._client = client
         self._bell = bell
+        self._handed_out = HandedOut()
         self._heard: dict[str, int] = {}  # rings of the bell, by site, before it last asked for work
         self._trail = trail
         self._limits = limits
@@ -171,7 +180,8 @@ class SitesApp:
             if path == PULL_MESSAGES:
                 await self._await_work(site.name)
                 self._site(scope["state"]["peer"])  # it may have been revoked meanwhile
-            if path in PUSHES:
+                await self._hand_out(exchange, scope, site.name)
+            elif path in PUSHES:
                 await self._bring(exchange, scope, self._bell.allowances.charge(site.name))
             else:
                 await self._forward(exchange, scope, exchange.body())
@@ -216,6 +226,33 @@ class SitesApp:
         await self._bell.wait(self._heard.get(site, -1), HOLD_S)
         self._heard[site] = self._bell.rings
 
+    async def _hand_out(self, exchange: Exchange, scope: Scope, site: str) -> None:
+        """Give a site the next message, or again the one that it has not had."""
+        mark = next((value for name, value in scope["headers"] if name == _MARK), None)
+        if mark is None:  # a version that doesn't say what came
+            await self._forward(exchange, scope, exchange.body())
+            return
+        body = b"".join([chunk async for chunk in exchange.body()])
+        request = self._request(scope, body, _PULL_TIMES)
+        try:
+            async with asyncio.timeout(_LONGEST_PULL):
+                response = await self._handed_out.answer(site, mark, partial(self._client.send, request))
+        except TimeoutError:
+            raise httpx.ReadTimeout("it is busy") from None
+        self._is_away = False
+        await exchange.answer(response)
+
+    def _request(
+        self, scope: Scope, body: bytes | AsyncIterator[bytes], times: httpx.Timeout = UPSTREAM_TIMES
+    ) -> httpx.Request:
+        return self._client.build_request(
+            "POST",
+            self._upstream.url + scope["raw_path"].decode(),
+            headers=[*(item for item in scope["headers"] if item[0] in PASSED_ON), NOT_PACKED],
+            content=body,
+            timeout=times,
+        )
+
     async def _bring(self, exchange: Exchange, scope: Scope, charge: Charge) -> None:
         """Pass on a part of an answer, if a run waits for it and it is not too large.
 
@@ -236,14 +273,7 @@ class SitesApp:
     async def _forward(
         self, exchange: Exchange, scope: Scope, body: AsyncIterator[bytes], charge: Charge | None = None
     ) -> None:
-        request = self._client.build_request(
-            "POST",
-            self._upstream.url + scope["raw_path"].decode(),
-            headers=[*(item for item in scope["headers"] if item[0] in PASSED_ON), NOT_PACKED],
-            content=body,
-            timeout=UPSTREAM_TIMES,
-        )
-        response = await self._client.send(request, stream=True)
+        response = await self._client.send(self._request(scope, body), stream=True)
         self._is_away = False
         if charge is not None and response.is_client_error:
             charge.give_back()

@@ -13,10 +13,12 @@ os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read by Flower when it i
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from google.protobuf.message import DecodeError
 
 from shared.errors import SiteError
 from shared.flower.transport import routed
@@ -35,6 +37,9 @@ AWAITED_PATH = "/v1/awaited"
 
 ANSWER_PATH = "/v1/answer"
 """Where the gateway takes the arrays of large answers, in pieces."""
+
+MARK = "wardround-mark"
+"""Header of a site's question for work: its process, and how many messages have come to it."""
 
 PIECE = 8 * 2**20
 """Bytes of a piece at most: as much is lost where a line is cut."""
@@ -70,6 +75,19 @@ class AnswerPiece:
     sha256: str
     first: int
     data: memoryview
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A question for work.
+
+    Attributes:
+        request: Flower's.
+        mark: See `MARK`; with the same one the coordinator gives the same message again.
+    """
+
+    request: PullMessagesRequest
+    mark: str
 
 
 class RefusedError(SiteError):
@@ -211,6 +229,20 @@ def bring_piece(client: FleetHttpClient, piece: AnswerPiece) -> None:
     headers = {f"wardround-{name}": value for name, value in head.items()}
     sent = http.post(url, content=bytes(piece.data), headers=headers, timeout=timeout, follow_redirects=False)
     sent.raise_for_status()
+
+
+def pull_messages(client: FleetHttpClient, pull: Pull) -> PullMessagesResponse:
+    """Ask for work, as `Connection.call` does."""
+    client._client.headers[MARK] = pull.mark
+    return client.PullMessages(pull.request)
+
+
+def has_message(content: bytes) -> bool:
+    """Say whether the answer to a question for work holds a message; False where it can't be read."""
+    try:
+        return bool(PullMessagesResponse.FromString(content).messages_list)
+    except DecodeError:
+        return False
 
 
 def ask_awaited(client: FleetHttpClient, message: str) -> bool:

@@ -1,6 +1,7 @@
 """A site's end of Flower's Fleet protocol: ask for work, fetch it, bring the answer."""
 
 import io
+import secrets
 import ssl
 import threading
 from functools import partial
@@ -40,12 +41,14 @@ from shared.flower.connection import (
     ArrayPiece,
     Connection,
     OnContact,
+    Pull,
     RefusedError,
     RunOverError,
     StoppedError,
     ask_awaited,
     bring_piece,
     fetch_piece,
+    pull_messages,
 )
 from shared.flower.inline import LARGEST, array_bytes, enclose
 from shared.flower.stored import Shelf, take_out
@@ -116,6 +119,7 @@ class Fleet:
         self._stop = stop
         self._node = Node()
         self._shelf = Shelf(self._fetch_array)
+        self._process, self._pulled = secrets.token_hex(8), 0
 
     @property
     def node_id(self) -> int:
@@ -157,9 +161,13 @@ class Fleet:
             raise RefusedError(httpx.codes.NOT_FOUND, "the coordinator does not know this site any more")
 
     def pull(self) -> Ticket | None:
-        """Ask for a message; the coordinator hands out each one once."""
-        response = self._connection.call(FleetHttpClient.PullMessages, PullMessagesRequest(node=self._node))
-        return Ticket(response) if response.messages_list else None
+        """Ask for a message; one that was lost on the way comes again."""
+        pull = Pull(PullMessagesRequest(node=self._node), f"{self._process}-{self._pulled}")
+        response = self._connection.call(pull_messages, pull)
+        if not response.messages_list:
+            return None
+        self._pulled += 1
+        return Ticket(response)
 
     def content(self, ticket: Ticket) -> RecordDict:
         """Return the content of a ticket's message, in which arrays may be named only.

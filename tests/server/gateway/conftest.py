@@ -115,6 +115,14 @@ class Upstream:
     url: str = ""
     paths: list[str] = field(default_factory=list)
     aborted: threading.Event = field(default_factory=threading.Event)
+    messages: list[bytes] = field(default_factory=list)  # that wait for a site
+    handed_out: threading.Event = field(default_factory=threading.Event)
+
+    async def hand_out(self, request: Request) -> Response:
+        if not self.messages:
+            return await self.consume(request)
+        self.handed_out.set()
+        return Response(self.messages.pop(0))
 
     async def consume(self, request: Request) -> Response:
         self.paths.append(request.url.path)
@@ -323,6 +331,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory, ca: Ca) -> Iterator[Upstr
     app = Starlette(
         routes=[
             Route("/v1/fleet/pull-object", made.give, methods=["POST"]),
+            Route("/v1/fleet/pull-messages", made.hand_out, methods=["POST"]),
             Route("/{path:path}", made.consume, methods=["POST", "GET"]),
         ]
     )
