@@ -81,8 +81,8 @@ def test_a_first_submission_waits_for_approvals_and_takes_in_who_comes_late(
     job = tiny_job(job_rounds=3, strategy_min_sites=2, strategy_grace=20.0)
     sites.held |= {"alpha": (in_alphas_training := Barrier()), "beta": (in_betas_training := Barrier())}
     name = federation.runs().submit(job)
-    until(lambda: reason(federation, name).count("(approval, since ") == 3)
-    until(lambda: status(federation, name) == "waiting")  # said for whom, a run gives its place to others
+    # It says for whom it waits a moment before it gives its place to others.
+    until(lambda: [status(federation, name), reason(federation, name).count("(approval, ")] == ["waiting", 3])
     assert not has_pytorch(federation, name)
     assert "delta (not connected)" in reason(federation, name)
     shown = wardround("runs", "--dir", federation.folder / "coordinator", environment={"COLUMNS": "400"})
