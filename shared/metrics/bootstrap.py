@@ -64,11 +64,18 @@ class Bootstrap:
     def interval(self, figures: Numbers, spread: float = 1.0) -> Interval | None:
         """Return the interval of a figure; None where there is none.
 
+        A share that is 0 in every draw may hide a few successes, and how many is not known of a figure in any
+        unit: there is none.
+
         Args:
             figures: The figure in each of the draws.
             spread: See `MetricSet.spreads`.
         """
-        found = self.confidence(figures, np.array([_TAIL, 1 - _TAIL]), spread)
+        return self.interval_of_difference(figures, spread) if figures.any() else None
+
+    def interval_of_difference(self, gains: Numbers, spread: float = 1.0) -> Interval | None:
+        """Return the interval of what two runs differ by, which may be 0 in every draw; as `interval`."""
+        found = self.confidence(gains, np.array([_TAIL, 1 - _TAIL]), spread)
         return None if found is None else (float(found[0]), float(found[1]))
 
     def interval_of_mean(self, mean: float, parts: Numbers) -> Interval | None:
@@ -120,13 +127,8 @@ class Bootstrap:
         deviates: Numbers = factor * t.ppf(levels, self.patients - 1)
         return deviates
 
-    def _without_spread(self, value: float, levels: Numbers) -> Numbers | None:
-        """Return the same of what no draw changes: perfection may hide a few errors ('rule of three').
-
-        A share of 0 may hide a few successes, and how many is not known of a figure in any unit: None.
-        """
-        if value == 0:
-            return None
+    def _without_spread(self, value: float, levels: Numbers) -> Numbers:
+        """Return the same of what no draw changes: perfection may hide a few errors ('rule of three')."""
         if value != 1:
             return np.full(len(levels), value)
         return np.where(levels < 1 / 2, levels ** (1 / self.patients), 1.0)

@@ -114,7 +114,7 @@ def differences(
         gains = figures[1][name] - figures[0][name]
         if name in one and name in other:
             found[name] = _of_influences(float(gains[0]), other[name] - one[name])
-        elif (interval := bootstrap.interval(gains)) is not None:
+        elif (interval := bootstrap.interval_of_difference(gains)) is not None:
             drawn = gains[: bootstrap.number + 1]
             found[name] = Difference(float(gains[0]), *interval, *_p(drawn, chance.get(name)))
     return found

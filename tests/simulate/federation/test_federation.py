@@ -309,7 +309,7 @@ def test_stopped_and_killed_and_resumed_as_if_never_touched(federation, simulate
     barrier.meet(2)
     processes = psutil.Process(federation.processes["coordinator"].pid).children(recursive=True)
     assert not [argument for one in processes for argument in one.cmdline() if "token" in argument.lower()]
-    run_process = psutil.Process(server_app(federation))
+    run_process = psutil.Process(server_app(federation, name))
     assert run_process.cmdline() == run_process.parent().cmdline()  # the run's secret is in none of them
     runs.stop(name)
     assert status(federation, name) == "stopped"
@@ -319,7 +319,7 @@ def test_stopped_and_killed_and_resumed_as_if_never_touched(federation, simulate
     barrier.meet(2)
     barrier.let_go()
     barrier.meet(3)
-    os.kill(server_app(federation), signal.SIGKILL)
+    os.kill(server_app(federation, name), signal.SIGKILL)
     until(lambda: "its process was killed by SIGKILL" in runs.look(name).row.reason)
     assert status(federation, name) == "interrupted"
     barrier.let_go()
@@ -339,7 +339,8 @@ def test_a_killed_superlink_and_a_killed_coordinator_cost_nothing_but_time(
     barrier.meet(1)
     barrier.let_go()
     barrier.meet(2)
-    os.kill(server_app(federation), signal.SIGKILL)  # as it may end before its SuperLink's end is noticed
+    # As it may end before its SuperLink's end is noticed.
+    os.kill(server_app(federation, name), signal.SIGKILL)
     until(lambda: status(federation, name) == "interrupted")
     os.kill(superlink(federation), signal.SIGKILL)
     barrier.let_go()
@@ -364,11 +365,9 @@ def superlink(federation: LocalFederation) -> int:
     return descendant(federation, "flower-superlink")
 
 
-def server_app(federation: LocalFederation) -> int:
-    # Not the one from which runs that wait are forked.
-    program = f"flwr-serverapp {federation.superlink.resolve()} server.rounds.server_app"
-    [run] = psutil.Process(descendant(federation, program)).children()
-    return run.pid
+def server_app(federation: LocalFederation, name: str) -> int:
+    """Return the process of a run; those of earlier ones may still be ending."""
+    return int(RunFolder.read(run_folder(federation, name)).read_description()["process"])
 
 
 def descendant(federation: LocalFederation, program: str) -> int:
