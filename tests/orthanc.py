@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from shared.pki.certificates import new_key
+from simulate.federation.processes import free_ports
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 TITLE = "ORTHANC"
@@ -92,10 +93,7 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
     program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin")
     if program is None or not PLUGIN.is_file():
         pytest.skip("needs Orthanc, of Debian's packages orthanc and orthanc-dicomweb")
-    with ExitStack() as free:
-        port, dicom_port, receive_port = (
-            free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)
-        )
+    port, dicom_port, receive_port = free_ports(3)
     authority = write_certificate(folder)
     (folder / "orthanc.json").write_text(
         json.dumps(

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from pg8000.native import Connection
 
+from simulate.federation.processes import free_ports
 from tests.orthanc import write_certificate
 
 USER, PASSWORD = "wardround", "in a test, too"
@@ -96,9 +96,7 @@ def _started(programs: Path, folder: Path) -> Iterator[int]:
     """Give its port: another one, where somebody took the first meanwhile."""
     said: list[str] = []
     for _ in range(5):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        [port] = free_ports(1)
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": port,

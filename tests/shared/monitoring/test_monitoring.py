@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from shared.audit.fields import EVENTS
 from shared.monitoring.audit_count import AuditCount
 from shared.monitoring.publish import MonitoringError, Numbers, published
 from shared.monitoring.settings import MonitoringTable
+from simulate.federation.processes import free_ports
 from tests.cli import started
 from tests.client.web.hospital import Hospital, make_hospital
 from tests.jobs import make_job
@@ -139,8 +139,8 @@ def test_the_port_is_on_loopback_alone_and_ends_with_the_service(hospital: Hospi
 
 
 def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        return int(free.getsockname()[1])
+    [port] = free_ports(1)
+    return port
 
 
 def test_a_service_publishes_what_its_settings_say(hospital: Hospital, tmp_path: Path) -> None:

@@ -47,10 +47,10 @@ def interrupted(cli, tiny_job_file, tiny_data, monkeypatch):
     save = RunFolder.save
 
     def interrupt(self, checkpoint):
+        saved = save(self, checkpoint)
         if checkpoint.round == 1:
-            save(self, checkpoint)
             raise KeyboardInterrupt
-        return save(self, checkpoint)
+        return saved
 
     def start(*options: object) -> Path:
         with monkeypatch.context() as patch:
