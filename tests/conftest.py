@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parents[1]
 # A shell that starts this in the background lets it ignore Ctrl-C; what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is not a failure: what must be fast has a test of its own. CI takes the same examples each time.
+# A busy machine is not a failure: what must be fast has a test of its own. CI takes the same examples again.
 settings.register_profile("wardround", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("wardround")
 
