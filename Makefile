@@ -6,9 +6,9 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys.versi
 VENV := .venv
 BIN := $(VENV)/bin
 BENCHMARKS := $(shell grep -l __main__ benchmarks/*.py)
-# A worker takes whole files, in the order that tests/conftest.py gives them: the longest first. Two for each of few
-# cores, as tests of federations wait for each other's processes; above four they only take memory.
-WORKERS := $(shell cores=$$(OMP_NUM_THREADS= nproc); echo $$((cores < 2 ? 2 : 4)))
+# A worker takes whole files, in the order that tests/conftest.py gives them: the longest first. One more than there are
+# cores, as tests of federations wait for each other's processes; on two cores three are no slower than four and take less.
+WORKERS := $(shell cores=$$(OMP_NUM_THREADS= nproc); echo $$((cores < 3 ? cores + 1 : 4)))
 SIDE_BY_SIDE := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --durations=25
 # Hundreds of processes load this project's code: compiled once, also where the environment says otherwise.
 TESTED := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
