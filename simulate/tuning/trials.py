@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from rich.console import Console
 
-from server.files import write_atomic
+from server.files import AGAIN, write_atomic
 from server.runs.control import RunControl
 from server.runs.events import Event, Listener
 from server.runs.folder import RunFolder
@@ -106,7 +106,7 @@ class Place(Table):
 
     def write(self, tuning: Path) -> None:
         """Write it into the folder of a tuning."""
-        write_atomic(tuning / PLACE, json.dumps(self.model_dump(mode="json")).encode())
+        write_atomic(tuning / PLACE, json.dumps(self.model_dump(mode="json")).encode(), AGAIN)
 
     def control(self) -> RunControl:
         """Return the coordinator's runs; raises WardroundError where nobody is logged in."""

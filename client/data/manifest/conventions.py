@@ -325,7 +325,7 @@ def _labelled(folder: Path) -> Folder:
     """Read CLASS/NAME.EXT or CLASS/PATIENT/NAME.EXT of one class or more."""
     found = {normal(part.name): _by_name(part) for part in subfolders(folder)}
     if paired := _called(folder, (*_IMAGE_FOLDERS, *_MASK_FOLDERS)):
-        problem = f"has a folder '{paired[0]}', which is no class, and not both images and masks"
+        problem = f"has a folder '{paired[0]}', which is not a class, and there are not both images and masks"
         raise DataError(problem, where=folder, remedy=REMEDY)
     if not found or not all(found.values()) or _images(folder):
         raise DataError("follows no known convention", where=folder, remedy=REMEDY)

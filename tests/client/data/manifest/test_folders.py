@@ -249,7 +249,7 @@ def test_folders_of_images_and_masks_are_no_classes(tmp_path: Path, images: str,
     for hospital in ("Ulm", "Köln Süd"):
         (tmp_path / f"{hospital}/{images}").rename(tmp_path / f"{hospital}/pictures")
     (tmp_path / "manifest.csv").unlink()
-    with pytest.raises(DataError, match=f"has a folder '{masks}', which is no class"):
+    with pytest.raises(DataError, match=f"has a folder '{masks}', which is not a class"):
         write_manifest(tmp_path, None)
 
 
